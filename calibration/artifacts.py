@@ -1,0 +1,246 @@
+"""What a run leaves behind: the names, the formats, and how to read them.
+
+    artifacts/
+        base.npz          the survey, in canonical order                H households
+        records.npz       after the PUF clone and the sample            R records
+        geography.npz     a block for every column                      C columns
+        mass.json         what drew records to districts
+        sources.npz       the records with donor variables by state     R records
+        takeup.csv        thresholds
+        targets.db        targets as published, targets.json as used    T targets
+        uprating.csv      audit of the reconciliation
+        matrix/           X, targets, w0
+        weights.npz       a vector for each preset
+        fits.json         how each vector came about
+        files/            one HDF5 file an area, files.csv lists them
+    diagnostics/          tables about all of the above
+
+The stored states of the toy country have the same layout, so `RunState` reads both: a run
+that you made and the run that is in the package.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.clone_and_assign import Mass
+from calibration.clones import Clones
+from calibration.dataset import Dataset, Table
+from calibration.engines import Engine, load_engine
+from calibration.errors import PipelineError, near
+from calibration.files import read_json, read_npz, write_json, write_npz, write_text
+from calibration.geography import GeographyAssignment
+from calibration.inputs import Inputs, read_inputs
+from calibration.matrix import CalibrationMatrix, target_from_json, target_to_json
+from calibration.takeup import Thresholds
+from calibration.targets import Target
+
+__all__ = [
+    "STAGES",
+    "RunState",
+    "read_rows",
+    "save_mass",
+    "save_targets",
+    "save_weights",
+    "write_rows",
+]
+
+STAGES = (
+    "base",
+    "puf",
+    "clones",
+    "sources",
+    "takeup",
+    "targets",
+    "matrix",
+    "weights",
+    "files",
+    "diagnostics",
+)
+"""The stages of a run in the order in which they are executed."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as it is after one of its stages.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder, with `artifacts/` in it.
+    stage : str
+        One of `STAGES`. What later stages make cannot be read.
+    data : Path
+        The input folder of the run.
+    engine_name : str
+    period : int
+    """
+
+    folder: Path
+    stage: str
+    data: Path
+    engine_name: str = "toy"
+    period: int = 2024
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise PipelineError(f"no stage {self.stage!r}{near(self.stage, STAGES)}")
+
+    def _path(self, name: str, since: str) -> Path:
+        if STAGES.index(self.stage) < STAGES.index(since):
+            raise PipelineError(f"{name} is made by stage {since!r}, this is after {self.stage!r}")
+        return self.folder / "artifacts" / name
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The tax-benefit engine of the run."""
+        return load_engine(self.engine_name)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Survey, donors, crosswalk, areas and targets as they were given."""
+        return read_inputs(self.data, self.period, self.engine)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The households as far as the stage has brought them."""
+        if self.stage == "base":
+            return Dataset.load(self._path("base.npz", "base"))
+        if self.stage in {"puf", "clones"}:
+            return Dataset.load(self._path("records.npz", "puf"))
+        return Dataset.load(self._path("sources.npz", "sources"))
+
+    @property
+    def person(self) -> Table:
+        """Person columns of `dataset`."""
+        return self.dataset.person
+
+    @property
+    def household(self) -> Table:
+        """Household columns of `dataset`."""
+        return self.dataset.household
+
+    @cached_property
+    def geography(self) -> GeographyAssignment:
+        """Where each column lives."""
+        return GeographyAssignment.load(self._path("geography.npz", "clones"))
+
+    @cached_property
+    def mass(self) -> Mass:
+        """What drew records to districts."""
+        facts = read_json(self._path("mass.json", "clones"))
+        return Mass(
+            np.array(facts["district"], dtype=np.int64),
+            np.array(facts["share"], dtype=np.float64),
+            np.array(facts["high"], dtype=np.int64),
+            float(facts["threshold"]),
+        )
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """The takeup table."""
+        return Thresholds.load(self._path("takeup.csv", "takeup"))
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The targets as the matrix uses them: of one year, and consistent."""
+        return [target_from_json(t) for t in read_json(self._path("targets.json", "targets"))]
+
+    @cached_property
+    def clones(self) -> Clones:
+        """The C columns, ready to be materialised."""
+        return Clones(self.dataset, self.geography, self.thresholds, self.engine)
+
+    @cached_property
+    def matrix(self) -> CalibrationMatrix:
+        """The calibration matrix, checked against the stored parts that it was made of."""
+        folder = self._path("matrix", "matrix")
+        return CalibrationMatrix.load(folder, expected=self.clones.made_of())
+
+    @cached_property
+    def weights_by_preset(self) -> Mapping[str, NDArray[np.float64]]:
+        """Every weight vector of the run, shape (C,) each."""
+        return read_npz(self._path("weights.npz", "weights"))
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The vector of the regional files: `local`, or the only one there is."""
+        vectors = self.weights_by_preset
+        return vectors["local"] if "local" in vectors else next(iter(vectors.values()))
+
+    @cached_property
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """How each vector came about: penalty, records, status, trials."""
+        return read_json(self._path("fits.json", "weights"))
+
+    @cached_property
+    def files(self) -> list[dict[str, str]]:
+        """One row an area: path, vector, status, households, persons, weight."""
+        return read_rows(self._path("files.csv", "files"))
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """Read a diagnostics table, such as "unified_diagnostics"."""
+        self._path("", "diagnostics")
+        return read_rows(self.folder / "diagnostics" / f"{name}.csv")
+
+
+def save_mass(path: Path, mass: Mass) -> None:
+    """Write what `RunState.mass` reads."""
+    facts = {
+        "district": mass.district.tolist(),
+        "share": mass.share.tolist(),
+        "high": mass.high.tolist(),
+        "threshold": mass.threshold,
+    }
+    write_json(path, facts)
+
+
+def save_targets(path: Path, targets: Sequence[Target]) -> None:
+    """Write what `RunState.targets` reads."""
+    write_json(path, [target_to_json(target) for target in targets])
+
+
+def save_weights(path: Path, vectors: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write what `RunState.weights_by_preset` reads."""
+    write_npz(path, dict(vectors))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with equal keys to a CSV; floats keep all their digits.
+
+    Raises
+    ------
+    PipelineError
+        If there are no rows: an empty table says nothing about its columns.
+    """
+    if not rows:
+        raise PipelineError(f"no rows to write to {path}")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV as rows of text.
+
+    Raises
+    ------
+    PipelineError
+        If the file cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except OSError as error:
+        raise PipelineError(f"cannot read {path}: {error.strerror}") from error

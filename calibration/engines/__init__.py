@@ -1,0 +1,130 @@
+"""What calibration asks of a tax-benefit engine, and how engines are found.
+
+An engine knows variables and their rules. Calibration asks it three things: which
+inputs and outputs it has, which inputs each output depends on, and the values of some
+outputs for a dataset. An engine keeps no state between calls, draws no random numbers
+and never looks at weights, so the value of a unit depends on that unit's inputs alone:
+it is the same in a matrix chunk, in a district file and in the national file.
+
+Values have the axes of the variable's own entity, (entity,), as float64, int64, bool or
+text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, Protocol, runtime_checkable
+
+from calibration.dataset import Array, Dataset
+from calibration.errors import EngineError, near
+
+__all__ = ["Engine", "Variable", "load_engine", "require"]
+
+Kind = Literal["float", "int", "bool", "str"]
+
+_ENGINES = {"toy": "calibration.engines.toy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One quantity that an engine reads or computes.
+
+    Parameters
+    ----------
+    name, entity : str
+        Column name and the entity whose table holds it.
+    kind : {"float", "int", "bool", "str"}
+        Type of the values.
+    label, unit, source : str
+        What it is, what it counts in ("USD/year", "persons", ""), and where its rule stands.
+    inputs : frozenset of str
+        For an output, every input it depends on, directly or through other outputs; empty
+        for an input.
+    """
+
+    name: str
+    entity: str
+    kind: Kind
+    label: str
+    unit: str = ""
+    source: str = ""
+    inputs: frozenset[str] = frozenset()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A tax-benefit model as calibration sees it."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in `calibration run --engine`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the rules; stored in every artifact."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, Variable]:
+        """Columns that a dataset can give, by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, Variable]:
+        """Variables that the engine computes, by name."""
+        ...
+
+    def simulate(self, dataset: Dataset, variables: Iterable[str], period: int) -> dict[str, Array]:
+        """Compute outputs for every unit of a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Must hold every input that the variables depend on.
+        variables : iterable of str
+            Names of outputs.
+        period : int
+            Year of the rules; the dataset's own period.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Values by name, each of shape (entity of the variable,).
+
+        Raises
+        ------
+        EngineError
+            If a variable is unknown, an input is missing, or the period has no rules.
+        """
+        ...
+
+
+def load_engine(name: str) -> Engine:
+    """Find an engine by name.
+
+    Raises
+    ------
+    EngineError
+        If there is no such engine.
+    """
+    if name not in _ENGINES:
+        raise EngineError(f"no engine {name!r}; there are: {', '.join(sorted(_ENGINES))}")
+    return import_module(_ENGINES[name]).ENGINE
+
+
+def require(engine: Engine, name: str) -> Variable:
+    """Look up an output or an input of an engine.
+
+    Raises
+    ------
+    EngineError
+        If the engine has neither; near matches are named.
+    """
+    for known in (engine.outputs, engine.inputs):
+        if name in known:
+            return known[name]
+    hint = near(name, [*engine.outputs, *engine.inputs])
+    raise EngineError(f"the {engine.name} engine has no variable {name!r}{hint}")

@@ -1,0 +1,154 @@
+"""Read files again, in a process of their own, and say what they add up to.
+
+This is the right-hand side of the X w identity. It shares the engine with the matrix,
+because the law is one, and nothing else: it opens the HDF5 file itself, matches people to
+units by id and not by position, evaluates every predicate of a target, geography
+included, on the columns of the file, and sums in float64.
+
+    python -m calibration.evaluate REQUEST.json
+
+reads a request {"engine", "files": {name: path}, "targets": {name: [...]}} and prints
+one JSON object, {file name: {target name: value}}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.dataset import Dataset
+from calibration.engines import Engine, load_engine
+from calibration.errors import FileError
+
+__all__ = ["evaluate_file", "evaluate_target", "main"]
+
+Arrays = dict[str, NDArray[Any]]
+
+_COMPARE = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    ">": np.greater,
+    "<": np.less,
+}
+
+
+def evaluate_file(
+    path: Path, targets: Mapping[str, Mapping[str, Any]], engine: Engine
+) -> dict[str, float]:
+    """Give the value of every target on one file.
+
+    Parameters
+    ----------
+    path : Path
+        An area's file.
+    targets : mapping of str to mapping
+        By name: "variable", "entity" (what is counted or whose amount is summed), "count"
+        (whether units are counted), and "constraints", a list of [variable, comparison,
+        value], the area's among them.
+    engine : Engine
+
+    Returns
+    -------
+    dict of str to float
+        Weighted sums by target name.
+
+    Raises
+    ------
+    FileError
+        If the file is not readable.
+    """
+    columns, entity_of, period = _read(path)
+    tables: dict[str, Arrays] = {}
+    for name, values in columns.items():
+        tables.setdefault(entity_of[name], {})[name] = values
+    asked = {t["variable"] for t in targets.values()}
+    asked |= {variable for t in targets.values() for variable, _, _ in t["constraints"]}
+    outputs = sorted(name for name in asked if name in engine.outputs)
+    columns |= engine.simulate(Dataset(period, tables), outputs, period)
+    entity_of |= {name: engine.outputs[name].entity for name in outputs}
+    return {name: evaluate_target(columns, entity_of, t) for name, t in targets.items()}
+
+
+def evaluate_target(
+    columns: Arrays, entity_of: Mapping[str, str], target: Mapping[str, Any]
+) -> float:
+    """Sum one target over a file: weight times value over the units that qualify."""
+    qualifies = np.ones(len(columns["person_id"]), dtype=bool)
+    for variable, comparison, value in target["constraints"]:
+        of_person = _to_person(columns, entity_of[variable], columns[variable])
+        wanted = value if of_person.dtype.kind == "U" else float(value)
+        qualifies &= _COMPARE[comparison](of_person, wanted)
+    entity = target["entity"]
+    weight = _household_weight(columns, entity)
+    value = np.ones(len(weight)) if target["count"] else columns[target["variable"]]
+    if entity == "person":
+        taken = qualifies
+    else:
+        taken = np.isin(columns[f"{entity}_id"], columns[f"person_{entity}_id"][qualifies])
+    return math.fsum(np.asarray(value, dtype=np.float64)[taken] * weight[taken])
+
+
+def _to_person(columns: Arrays, entity: str, values: NDArray[Any]) -> NDArray[Any]:
+    if entity == "person":
+        return values
+    return values[_find(columns[f"{entity}_id"], columns[f"person_{entity}_id"])]
+
+
+def _household_weight(columns: Arrays, entity: str) -> NDArray[np.float64]:
+    """Weight of each unit's household, found through a member of the unit."""
+    weight = columns["household_weight"].astype(np.float64)
+    of_person = weight[_find(columns["household_id"], columns["person_household_id"])]
+    if entity == "person":
+        return of_person
+    return of_person[_find(columns[f"person_{entity}_id"], columns[f"{entity}_id"])]
+
+
+def _find(ids: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:
+    order = np.argsort(ids, kind="stable")
+    place = np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)
+    found = order[place]
+    if (lost := ids[found] != wanted).any():
+        raise FileError(f"id {wanted[lost][0]} is named in the file but is in no table")
+    return found
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, str], int]:
+    columns: Arrays = {}
+    entity_of: dict[str, str] = {}
+    period = 0
+    try:
+        with h5py.File(path, "r") as file:
+            for name, group in file.items():
+                for year, stored in group.items():
+                    period, values = int(year), stored[()]
+                    text = values.dtype.kind == "S"
+                    columns[name] = np.char.decode(values, "utf-8") if text else values
+                    entity_of[name] = stored.attrs["entity"]
+    except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        raise FileError(f"{path} is damaged or not such a file ({error})") from error
+    return columns, entity_of, period
+
+
+def main(arguments: list[str]) -> None:
+    """Answer one request; see the module."""
+    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    engine = load_engine(request["engine"])
+    answer = {
+        name: evaluate_file(Path(path), request["targets"][name], engine)
+        for name, path in request["files"].items()
+    }
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,418 @@
+"""Where a household is: levels, codes, and the block that decides them all.
+
+A census block lies in exactly one county, state and district, and in at most one place.
+So a clone needs one draw, its block; every other code follows. A code is text where
+people and files meet it ("06037", "3712") and a whole number inside (6037, 3712); its
+level is always carried along, because 3712 alone could be a district or a county.
+
+    block SSCCCTTTTTTBBBB  ->  state SS, county SSCCC, tract SSCCCTTTTTT
+    district, place, ZIP   <-  `Crosswalk`, one row a block
+
+Axes of a `GeographyAssignment`: columns of the calibration matrix, clone-major,
+
+    column = clone * R + record,    R records, N clones, C = N * R columns.
+
+At-large rule: district number 00 (one seat) and 98 (delegate) are stored as 01, so Alaska
+is 0201 and the District of Columbia 1101.
+
+Sources: U.S. Census Bureau, Understanding Geographic Identifiers (GEOIDs); the at-large
+rule is that of PolicyEngine/policyengine-us-data e01a0384,
+calibration/clone_and_assign.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.errors import GeographyError
+from calibration.files import hash_arrays, read_npz, write_npz
+
+__all__ = [
+    "STATE_LETTERS",
+    "Area",
+    "Crosswalk",
+    "GeographyAssignment",
+    "Level",
+    "at_large",
+    "clone_and_record",
+    "column_of",
+    "decode",
+    "encode",
+    "state_of",
+]
+
+
+class Level(StrEnum):
+    """The levels that targets, files and codes can have."""
+
+    NATION = "nation"
+    STATE = "state"
+    COUNTY = "county"
+    DISTRICT = "district"
+    PLACE = "place"
+
+
+_DIGITS = {Level.STATE: 2, Level.COUNTY: 5, Level.DISTRICT: 4, Level.PLACE: 7}
+_BELOW_STATE = {Level.STATE: 1, Level.COUNTY: 1000, Level.DISTRICT: 100, Level.PLACE: 100_000}
+_BLOCK_DIGITS = 15
+NATION_CODE = 0
+
+STATE_LETTERS: Mapping[int, str] = {
+    1: "AL", 2: "AK", 4: "AZ", 5: "AR", 6: "CA", 8: "CO", 9: "CT", 10: "DE", 11: "DC",
+    12: "FL", 13: "GA", 15: "HI", 16: "ID", 17: "IL", 18: "IN", 19: "IA", 20: "KS",
+    21: "KY", 22: "LA", 23: "ME", 24: "MD", 25: "MA", 26: "MI", 27: "MN", 28: "MS",
+    29: "MO", 30: "MT", 31: "NE", 32: "NV", 33: "NH", 34: "NJ", 35: "NM", 36: "NY",
+    37: "NC", 38: "ND", 39: "OH", 40: "OK", 41: "OR", 42: "PA", 44: "RI", 45: "SC",
+    46: "SD", 47: "TN", 48: "TX", 49: "UT", 50: "VT", 51: "VA", 53: "WA", 54: "WV",
+    55: "WI", 56: "WY",
+}  # fmt: skip
+"""Postal letters of the 50 states and the District of Columbia by FIPS code."""
+
+
+# -- codes -----------------------------------------------------------------------------
+
+
+def encode(level: Level, text: str) -> int:
+    """Turn a written code into its number.
+
+    Parameters
+    ----------
+    level : Level
+    text : str
+        Digits, zero-padded or not ("0201" and "201" are one district); "US" for the nation.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    GeographyError
+        If the text is not a code of that level.
+    """
+    if level is Level.NATION:
+        if text != "US":
+            raise GeographyError(f"{text!r} is not the nation; write 'US'")
+        return NATION_CODE
+    if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS[level]:
+        raise GeographyError(f"{text!r} is not a {level} code of {_DIGITS[level]} digits")
+    code = int(text)
+    if int(state_of(level, code)) not in STATE_LETTERS:
+        raise GeographyError(f"{level} {text!r} lies in no state (FIPS {state_of(level, code)})")
+    return int(at_large(code)) if level is Level.DISTRICT else code
+
+
+def decode(level: Level, code: int) -> str:
+    """Write a code with its leading zeros; the inverse of `encode`."""
+    return "US" if level is Level.NATION else f"{int(code):0{_DIGITS[level]}d}"
+
+
+def state_of(level: Level, codes: ArrayLike) -> NDArray[np.int64]:
+    """Give the state FIPS code that codes of a level begin with.
+
+    Raises
+    ------
+    GeographyError
+        For the nation, which lies in no state.
+    """
+    if level is Level.NATION:
+        raise GeographyError("the nation lies in no state")
+    return np.asarray(codes, dtype=np.int64) // _BELOW_STATE[level]
+
+
+def at_large(districts: ArrayLike) -> NDArray[np.int64]:
+    """Store at-large districts (00, and 98 for a delegate) as 01; others unchanged."""
+    codes = np.asarray(districts, dtype=np.int64)
+    return np.where(np.isin(codes % 100, (0, 98)), codes // 100 * 100 + 1, codes)
+
+
+def column_of(clone: ArrayLike, record: ArrayLike, n_records: int) -> NDArray[np.int64]:
+    """Give the column of X that holds a clone of a record: clone * R + record."""
+    return np.asarray(clone, dtype=np.int64) * n_records + np.asarray(record, dtype=np.int64)
+
+
+def clone_and_record(
+    column: ArrayLike, n_records: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the clone and the record of a column; the inverse of `column_of`."""
+    clone, record = np.divmod(np.asarray(column, dtype=np.int64), n_records)
+    return clone, record
+
+
+# -- areas -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A place to make a file for: one or more codes of one level.
+
+    Parameters
+    ----------
+    level : Level
+    codes : tuple of int
+        One code, or several for a city that is a set of counties.
+    name : str
+        Name of the file, without folder and suffix.
+    """
+
+    level: Level
+    codes: tuple[int, ...]
+    name: str
+
+    @classmethod
+    def nation(cls) -> Area:
+        """Make the area of the whole country."""
+        return cls(Level.NATION, (NATION_CODE,), "US")
+
+    @classmethod
+    def state(cls, code: int) -> Area:
+        """Make the area of one state, named by its postal letters."""
+        return cls(Level.STATE, (code,), _letters(code))
+
+    @classmethod
+    def district(cls, code: int) -> Area:
+        """Make the area of one congressional district, named as in NC-12."""
+        return cls(Level.DISTRICT, (code,), f"{_letters(code // 100)}-{code % 100:02d}")
+
+    @classmethod
+    def city(cls, name: str, counties: Iterable[str]) -> Area:
+        """Make a city that is a set of counties, given as five-digit codes."""
+        return cls(Level.COUNTY, tuple(sorted(encode(Level.COUNTY, c) for c in counties)), name)
+
+    @classmethod
+    def place(cls, name: str, code: str) -> Area:
+        """Make the area of a Census place, given by its seven-digit code."""
+        return cls(Level.PLACE, (encode(Level.PLACE, code),), name)
+
+    @property
+    def path(self) -> Path:
+        """Relative path of the area's file."""
+        return Path(_FOLDERS[self.level]) / f"{self.name}.h5"
+
+
+def _letters(state: int) -> str:
+    try:
+        return STATE_LETTERS[state]
+    except KeyError:
+        raise GeographyError(f"there is no state with FIPS code {state}") from None
+
+
+_FOLDERS = {
+    Level.NATION: "national",
+    Level.STATE: "states",
+    Level.DISTRICT: "districts",
+    Level.COUNTY: "cities",
+    Level.PLACE: "places",
+}
+
+
+# -- blocks ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """The blocks of a country: who lives there and which areas they lie in.
+
+    Parameters
+    ----------
+    block : ndarray of int64, shape (B,)
+        15-digit GEOIDs as numbers, ascending.
+    population : ndarray of float64, shape (B,)
+        Persons, greater than 0.
+    district, place, zip_code : ndarray of int64, shape (B,)
+        Codes; place and ZIP are 0 where a block has none.
+    """
+
+    block: NDArray[np.int64]
+    population: NDArray[np.float64]
+    district: NDArray[np.int64]
+    place: NDArray[np.int64]
+    zip_code: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if not len(self.block):
+            raise GeographyError("the crosswalk has no blocks")
+        for name, array in self._arrays().items():
+            if array.shape != self.block.shape:
+                raise GeographyError(
+                    f"{name} of the crosswalk has shape {array.shape}, block has {self.block.shape}"
+                )
+        if (np.diff(self.block) <= 0).any():
+            bad = self.block[1:][np.diff(self.block) <= 0][0]
+            raise GeographyError(f"block {bad:015d} of the crosswalk is repeated or out of order")
+        if not (peopled := np.isfinite(self.population) & (self.population > 0)).all():
+            bad = self.block[~peopled][0]
+            raise GeographyError(
+                f"block {bad:015d} of the crosswalk has no population; leave it out"
+            )
+        for level, codes in ((Level.DISTRICT, self.district), (Level.PLACE, self.place)):
+            astray = (codes != 0) & (state_of(level, codes) != self.state)
+            if astray.any():
+                raise GeographyError(
+                    f"block {self.block[astray][0]:015d} lies in {level} "
+                    f"{decode(level, codes[astray][0])}, which is in another state"
+                )
+
+    @cached_property
+    def county(self) -> NDArray[np.int64]:
+        """County of each block, shape (B,)."""
+        return self.block // 10**10
+
+    @cached_property
+    def state(self) -> NDArray[np.int64]:
+        """State of each block, shape (B,)."""
+        return self.block // 10**13
+
+    def codes(self, level: Level) -> NDArray[np.int64]:
+        """Give each block's code at a level, shape (B,)."""
+        match level:
+            case Level.NATION:
+                return np.full(len(self.block), NATION_CODE)
+            case Level.STATE:
+                return self.state
+            case Level.COUNTY:
+                return self.county
+            case Level.DISTRICT:
+                return self.district
+            case Level.PLACE:
+                return self.place
+
+    def population_by(self, level: Level) -> dict[int, float]:
+        """Add up the population of each area of a level, by code in ascending order."""
+        areas, index = np.unique(self.codes(level), return_inverse=True)
+        return dict(zip(areas.tolist(), np.bincount(index, self.population).tolist(), strict=True))
+
+    def row_of(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Find blocks in the crosswalk.
+
+        Raises
+        ------
+        GeographyError
+            If a block is not there.
+        """
+        rows = np.minimum(np.searchsorted(self.block, blocks), len(self.block) - 1)
+        unknown = self.block[rows] != blocks
+        if unknown.any():
+            raise GeographyError(f"block {blocks[unknown][0]:015d} is not in the crosswalk")
+        return rows
+
+    def hash(self) -> str:
+        """SHA-256 of the crosswalk's content."""
+        return hash_arrays(self._arrays())
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class GeographyAssignment:
+    """Where each column of the calibration matrix lives.
+
+    Parameters
+    ----------
+    n_records, n_clones : int
+        R and N; C = N * R.
+    codes : mapping of Level to ndarray of int64, shape (C,)
+        Area codes of each column; the levels of the run, states at least.
+    block, zip_code : ndarray of int64, shape (C,), optional
+        Census block and ZIP code, where the run goes down to blocks.
+    """
+
+    n_records: int
+    n_clones: int
+    codes: Mapping[Level, NDArray[np.int64]]
+    block: NDArray[np.int64] | None = None
+    zip_code: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if Level.STATE not in self.codes:
+            raise GeographyError("a geography assignment needs the state of every column")
+        for name, array in self._arrays().items():
+            if array.shape != (self.n_columns,):
+                raise GeographyError(
+                    f"{name} of the geography assignment has shape {array.shape}; {self.n_clones} "
+                    f"clones of {self.n_records} records are {self.n_columns} columns"
+                )
+
+    @property
+    def n_columns(self) -> int:
+        """C = N * R."""
+        return self.n_records * self.n_clones
+
+    @property
+    def state(self) -> NDArray[np.int64]:
+        """State FIPS code of each column, shape (C,)."""
+        return self.codes[Level.STATE]
+
+    def code(self, level: Level) -> NDArray[np.int64]:
+        """Give each column's code at a level, shape (C,).
+
+        Raises
+        ------
+        GeographyError
+            If the run does not go down to that level.
+        """
+        if level is Level.NATION:
+            return np.full(self.n_columns, NATION_CODE)
+        try:
+            return self.codes[level]
+        except KeyError:
+            have = ", ".join(self.codes)
+            raise GeographyError(f"this run has no {level} codes, only {have}") from None
+
+    def columns_in(self, area: Area) -> NDArray[np.int64]:
+        """List the columns that live in an area, ascending."""
+        return np.flatnonzero(np.isin(self.code(area.level), area.codes))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        named = {f"code_{level}": codes for level, codes in self.codes.items()}
+        extra = {"block": self.block, "zip_code": self.zip_code}
+        return named | {name: array for name, array in extra.items() if array is not None}
+
+    def hash(self) -> str:
+        """SHA-256 of sizes and codes."""
+        sizes = {"sizes": np.array([self.n_records, self.n_clones])}
+        return hash_arrays(self._arrays() | sizes)
+
+    def save(self, path: Path) -> None:
+        """Write to an `.npz` file."""
+        write_npz(path, self._arrays() | {"sizes": np.array([self.n_records, self.n_clones])})
+
+    @classmethod
+    def load(cls, path: Path) -> GeographyAssignment:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileError, GeographyError
+            If the file is damaged or is not a geography assignment.
+        """
+        arrays = read_npz(path)
+        if "sizes" not in arrays:
+            raise GeographyError(f"{path} is not a stored geography assignment")
+        try:
+            records, clones = (int(n) for n in arrays.pop("sizes"))
+            codes = {Level(k[5:]): v for k, v in arrays.items() if k.startswith("code_")}
+        except (TypeError, ValueError) as error:
+            raise GeographyError(f"{path} is not a geography assignment: {error}") from error
+        return cls(records, clones, codes, arrays.get("block"), arrays.get("zip_code"))
+
+    @classmethod
+    def from_blocks(
+        cls, crosswalk: Crosswalk, block: NDArray[np.int64], n_records: int, n_clones: int
+    ) -> GeographyAssignment:
+        """Look up every code of every column from its block."""
+        row = crosswalk.row_of(block)
+        codes = {
+            level: crosswalk.codes(level)[row]
+            for level in (Level.STATE, Level.COUNTY, Level.DISTRICT, Level.PLACE)
+        }
+        return cls(n_records, n_clones, codes, block, crosswalk.zip_code[row])

@@ -1,0 +1,261 @@
+"""The data of a fit, checked once, with sums over columns in an order nobody can change.
+
+    estimate  y_i = sum_j X_ij w_j          = sum over blocks b of (sum over j in b)
+    loss      sum_i c_i ((y_i - t_i) / d_i)^2
+    pull      q_j = sum_i X_ij v_i,  v_i = 2 c_i (y_i - t_i) / d_i^2
+
+Every column belongs to one of 64 blocks. A sum over columns is a float64 partial sum
+for each block, in column order, and the partials are added in block order. So whoever
+owns whole blocks (a thread, a process) can compute their partials, and the total has
+equal bits however the blocks are shared out.
+
+d_i is |t_i|; for t_i = 0 it is the largest contribution that one column makes at the
+start, max_j |X_ij| w0_j, which is positive for every row with support. c_i gives each
+group of rows equal total, 1 in all.
+
+Axes: rows i (T targets), columns j (C), entries e (nonzeros of X, sorted by block, row,
+column), pairs p (the nonempty combinations of block and row, in that order).
+
+Source: the scale for zero targets is the identifiability floor of the l0-paper harness
+(PolicyEngine/l0-paper at 0c97a0d). Products and sums are separate NumPy calls, so that no
+compiler can fuse them into one rounding; see `calibration.l0.portable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.errors import FitError
+from calibration.files import hash_arrays
+from calibration.l0.inputs import BLOCKS, UnreachableRow, read_inputs
+from calibration.l0.options import L0Options
+
+__all__ = ["Problem"]
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """A checked calibration problem; made by `Problem.build`.
+
+    Parameters
+    ----------
+    values, columns, rows, pairs : (E,) arrays
+        Entries of X, their columns, their rows, and the (block, row) pair each adds to.
+    pair_rows : (P,) array of int64
+        Row of each pair.
+    targets, scale, row_weight : (T,) arrays of float64
+        t, d and c; c is 0 where a row is unreachable.
+    start : (C,) array of float64
+        w0, positive.
+    column_key : (C,) array of uint64
+        Identity of each column for the random draws.
+    block : (C,) array of int64
+        Block of each column, 0 to 63.
+    unreachable : tuple of UnreachableRow
+        Rows left out of the loss.
+    """
+
+    values: Floats
+    columns: Indices
+    rows: Indices
+    pairs: Indices
+    pair_rows: Indices
+    targets: Floats
+    scale: Floats
+    row_weight: Floats
+    start: Floats
+    column_key: NDArray[np.uint64]
+    block: Indices
+    unreachable: tuple[UnreachableRow, ...]
+
+    @classmethod
+    def build(
+        cls,
+        X: Any,
+        t: ArrayLike,
+        *,
+        w0: ArrayLike | None,
+        options: L0Options,
+        column_key: ArrayLike | None = None,
+        block: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+    ) -> Problem:
+        """Check the arguments of `calibration.l0.fit_l0` and lay them out.
+
+        Parameters and errors are those of `calibration.l0.inputs.read_inputs`; `options` is
+        also read for `scale`, and w0 = None gives all columns the one weight that fits best.
+
+        Returns
+        -------
+        Problem
+        """
+        given = read_inputs(
+            X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
+        )
+        order = np.argsort(given.block[given.columns], kind="stable")  # by block, row, column
+        rows, columns = given.rows[order], given.columns[order]
+        place = given.block[columns] * given.targets.size + rows
+        found, pairs = np.unique(place, return_inverse=True)
+        draft = cls(
+            values=given.values[order],
+            columns=columns,
+            rows=rows,
+            pairs=pairs.astype(np.int64),
+            pair_rows=found % given.targets.size,
+            targets=given.targets,
+            scale=np.ones(given.targets.size),
+            row_weight=given.row_weight,
+            start=np.ones(given.block.size),
+            column_key=given.column_key,
+            block=given.block,
+            unreachable=given.unreachable,
+        )
+        start = draft._even_start() if given.start is None else given.start
+        return draft._with(start=start, scale=draft._scales(start, options))
+
+    @property
+    def n_rows(self) -> int:
+        """T, the number of targets."""
+        return self.targets.size
+
+    @property
+    def n_columns(self) -> int:
+        """C, the number of columns."""
+        return self.start.size
+
+    @property
+    def n_reachable(self) -> int:
+        """Rows that take part in the loss."""
+        return self.n_rows - len(self.unreachable)
+
+    def estimates(self, weights: Floats) -> Floats:
+        """Give X w, in block order.
+
+        Parameters
+        ----------
+        weights : (C,) array of float64
+
+        Returns
+        -------
+        (T,) array of float64
+        """
+        products = weights.take(self.columns)
+        products *= self.values
+        partial = _scatter(self.pairs, products, self.pair_rows.size)
+        return _scatter(self.pair_rows, partial, self.n_rows)
+
+    def pull(self, row_values: Floats) -> Floats:
+        """Give the transpose of X times a vector over rows.
+
+        Parameters
+        ----------
+        row_values : (T,) array of float64
+
+        Returns
+        -------
+        (C,) array of float64
+        """
+        products = row_values.take(self.rows)
+        products *= self.values
+        return _scatter(self.columns, products, self.n_columns)
+
+    def total(self, column_values: Floats) -> float:
+        """Add a vector over columns, in block order.
+
+        Parameters
+        ----------
+        column_values : (C,) array of float64
+
+        Returns
+        -------
+        float
+        """
+        partial = _scatter(self.block, column_values, BLOCKS)
+        return float(np.add.accumulate(partial)[-1])
+
+    def misfit(self, weights: Floats) -> tuple[float, Floats]:
+        """Give the data loss and its gradient in the weights.
+
+        Parameters
+        ----------
+        weights : (C,) array of float64
+
+        Returns
+        -------
+        loss : float
+        gradient : (C,) array of float64
+        """
+        error = self.estimates(weights)
+        error -= self.targets
+        error /= self.scale
+        weighted = self.row_weight * error
+        loss = float((weighted * error).sum())
+        weighted /= self.scale
+        weighted *= 2.0
+        return loss, self.pull(weighted)
+
+    def restrict(self, kept: NDArray[np.bool_]) -> Problem:
+        """Give the problem with only some columns; rows, scales and weights stay.
+
+        Parameters
+        ----------
+        kept : (C,) array of bool
+
+        Returns
+        -------
+        Problem
+        """
+        inside = kept[self.columns]
+        renumber = np.cumsum(kept) - 1
+        found, pairs = np.unique(self.pairs[inside], return_inverse=True)
+        return self._with(
+            values=self.values[inside],
+            columns=renumber[self.columns[inside]],
+            rows=self.rows[inside],
+            pairs=pairs.astype(np.int64),
+            pair_rows=self.pair_rows[found],
+            start=self.start[kept],
+            column_key=self.column_key[kept],
+            block=self.block[kept],
+        )
+
+    def signature(self) -> str:
+        """Give the SHA-256 of everything that decides the fit, apart from the options."""
+        names = ("values", "columns", "rows", "targets", "scale", "row_weight", "start")
+        arrays = {name: getattr(self, name) for name in (*names, "column_key", "block")}
+        return hash_arrays(arrays)
+
+    def _with(self, **changes: Any) -> Problem:
+        current = {name: getattr(self, name) for name in self.__slots__}
+        return Problem(**(current | changes))
+
+    def _even_start(self) -> Floats:
+        """One weight for all columns, the one that fits best; 1 if that is not positive."""
+        counted = (self.row_weight > 0) & (self.targets != 0)
+        sums = self.estimates(self.start)[counted] / self.targets[counted]
+        share = self.row_weight[counted]
+        level = (share * sums).sum() / max((share * sums * sums).sum(), np.finfo(float).tiny)
+        return np.full(self.n_columns, level if level > 0 else 1.0)
+
+    def _scales(self, start: Floats, options: L0Options) -> Floats:
+        if options.scale == "shifted":
+            if np.any(self.targets == -1):
+                row = int(np.flatnonzero(self.targets == -1)[0])
+                raise FitError(f"target {row} is -1, where the scale t + 1 is 0; use 'absolute'")
+            return self.targets + 1.0
+        largest = np.zeros(self.n_rows)
+        np.maximum.at(largest, self.rows, np.abs(self.values) * start[self.columns])
+        scale = np.where(self.targets == 0, largest, np.abs(self.targets))
+        return np.where(self.row_weight > 0, scale, 1.0)
+
+
+def _scatter(index: Indices, values: Floats, size: int) -> Floats:
+    """Add values into their places, one after the other, in the order given."""
+    return np.asarray(np.bincount(index, values, minlength=size), dtype=np.float64)

@@ -1,0 +1,243 @@
+"""Where a fit stands: parameters, Adam's moments, and the checkpoint that holds them.
+
+    m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+    x <- x - rate / (1 - b1^e) * m / (sqrt(v / (1 - b2^e)) + epsilon)        at epoch e = 1, 2, ...
+
+Gate noise is a function of the epoch (`calibration.rng`), so parameters, moments and the
+number of epochs are all there is: a fit that goes on from a checkpoint makes the same
+bits as one that never stopped.
+
+Axes: parameters and moments have one shape, (2, C) in the gate phase (theta, log alpha)
+and (K,) in the refit (theta of the K survivors).
+
+Source: Kingma & Ba 2015, arXiv:1412.6980, algorithm 1. Differs from it: the powers of b1
+and b2 are running products and the cosine is our own, so that the rates have equal bits
+on every machine (see `calibration.l0.portable`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import FitError
+from calibration.files import read_npz, write_npz
+from calibration.l0.options import L0Options
+from calibration.l0.portable import half_cosine
+
+__all__ = ["Adam", "Checkpoint", "Rates"]
+
+_B1, _B2 = 0.9, 0.999
+_VERSION = 1
+
+Floats = NDArray[np.float64]
+Parameters = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Step sizes by epoch; entry e - 1 belongs to epoch e.
+
+    Parameters
+    ----------
+    step : (E,) array of float64
+        Learning rate divided by the bias correction of the first moment.
+    root : (E,) array of float64
+        Square root of the bias correction of the second moment.
+    """
+
+    step: Floats
+    root: Floats
+
+    @classmethod
+    def of(cls, learning_rate: float, epochs: int, schedule: str) -> Rates:
+        """Lay out the rates of a phase.
+
+        Parameters
+        ----------
+        learning_rate : float
+        epochs : int
+            Length of the whole phase, whether or not a run stops in between.
+        schedule : {"cosine", "constant"}
+
+        Returns
+        -------
+        Rates
+        """
+        fraction = np.arange(epochs) / max(epochs, 1)
+        shape = half_cosine(fraction) if schedule == "cosine" else np.ones(epochs)
+        first = 1.0 - np.multiply.accumulate(np.full(epochs, _B1))
+        second = 1.0 - np.multiply.accumulate(np.full(epochs, _B2))
+        return cls(learning_rate * shape / first, np.sqrt(second))
+
+
+@dataclass(slots=True, eq=False)
+class Adam:
+    """Parameters, their moments, and the number of updates made.
+
+    `step` binds new parameters and leaves the old array as it was, so the caller can keep
+    the last good ones at no cost.
+    """
+
+    parameters: Parameters
+    first: Parameters
+    second: Parameters
+    epoch: int = 0
+
+    @classmethod
+    def start(cls, parameters: Floats, dtype: str) -> Adam:
+        """Begin with zero moments, all stored as `dtype`."""
+        stored = parameters.astype(dtype)
+        return cls(stored, np.zeros_like(stored), np.zeros_like(stored))
+
+    def step(self, gradient: Floats, rates: Rates, epsilon: float) -> None:
+        """Make the next update.
+
+        Parameters
+        ----------
+        gradient : ndarray of float64, shape of the parameters
+            Overwritten.
+        rates : Rates
+        epsilon : float
+            Added to the root of the second moment.
+        """
+        self.first *= _B1
+        self.first += (1.0 - _B1) * gradient
+        gradient *= gradient
+        gradient *= 1.0 - _B2
+        self.second *= _B2
+        self.second += gradient
+        change = np.sqrt(self.second, dtype=np.float64)
+        change /= rates.root[self.epoch]
+        change += epsilon
+        np.divide(self.first, change, out=change)
+        change *= rates.step[self.epoch]
+        self.parameters = (self.parameters - change).astype(self.parameters.dtype)
+        self.epoch += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """All that a fit needs to go on as if it had never stopped.
+
+    Parameters
+    ----------
+    signature : str
+        SHA-256 of the problem it belongs to.
+    options : L0Options
+        Options it was made with.
+    gates : Adam
+        The gate phase, finished if `refit` is there.
+    history : (rows, columns) array of float64
+        Rows of the history so far.
+    refit : Adam or None
+        The refit, if it has begun.
+    losses : (updates + 1,) array of float64
+        Loss before each update of the refit so far.
+    """
+
+    signature: str
+    options: L0Options
+    gates: Adam
+    history: Floats
+    refit: Adam | None
+    losses: Floats
+
+    def save(self, path: Path) -> None:
+        """Write an `.npz` that holds the arrays and, as JSON text, the facts.
+
+        Parameters
+        ----------
+        path : Path
+            Written whole or not at all.
+        """
+        facts = {
+            "version": _VERSION,
+            "signature": self.signature,
+            "options": self.options.facts(),
+            "epochs": {"gates": self.gates.epoch},
+        }
+        arrays: dict[str, NDArray[Any]] = {"history": self.history, "losses": self.losses}
+        for phase, state in (("gates", self.gates), ("refit", self.refit)):
+            if state is not None:
+                facts["epochs"] |= {phase: state.epoch}
+                for name in ("parameters", "first", "second"):
+                    arrays[f"{phase}_{name}"] = getattr(state, name)
+        arrays["facts"] = np.array(json.dumps(facts, sort_keys=True))
+        write_npz(Path(path), arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : Path
+
+        Returns
+        -------
+        Checkpoint
+
+        Raises
+        ------
+        FileError
+            If the file is missing or damaged.
+        FitError
+            If it is not a checkpoint of this version.
+        """
+        arrays = read_npz(Path(path))
+        if "facts" not in arrays:
+            raise FitError(f"{path} holds no checkpoint of a fit; it has {sorted(arrays)}")
+        facts = json.loads(str(arrays["facts"]))
+        if facts["version"] != _VERSION:
+            raise FitError(
+                f"{path} has checkpoint version {facts['version']}, not {_VERSION}; fit again"
+            )
+        states = {
+            phase: Adam(
+                *(arrays[f"{phase}_{name}"] for name in ("parameters", "first", "second")),
+                epoch=epoch,
+            )
+            for phase, epoch in facts["epochs"].items()
+        }
+        return cls(
+            signature=facts["signature"],
+            options=L0Options.from_facts(facts["options"]),
+            gates=states["gates"],
+            history=arrays["history"],
+            refit=states.get("refit"),
+            losses=arrays["losses"],
+        )
+
+    def require(self, signature: str, options: L0Options) -> None:
+        """Check that a fit may go on from here.
+
+        Parameters
+        ----------
+        signature : str
+            Of the problem at hand.
+        options : L0Options
+            Of the fit at hand; `log_every` may differ, because logging changes no bit.
+
+        Raises
+        ------
+        FitError
+            If the problem or an option is not the same; the message names the option.
+        """
+        if signature != self.signature:
+            raise FitError(
+                "the checkpoint belongs to another problem (X, t, w0, column_key, block or "
+                "group differ); resume with the inputs it was made with"
+            )
+        before, now = self.options.facts(), options.facts()
+        for name in before:
+            if name != "log_every" and before[name] != now[name]:
+                raise FitError(
+                    f"the checkpoint was made with {name} = {before[name]!r}, not "
+                    f"{now[name]!r}; resume with equal options, or start a new fit"
+                )

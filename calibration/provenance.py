@@ -1,0 +1,99 @@
+"""Which code made a thing: the commit of the package, and the sources a step depends on.
+
+A step must run again when its code changed, and only then. Its code is every module of
+this package that its own modules import, directly or through others, read as source text:
+
+    code(step) = SHA-256 of the sources in the import closure of the step's modules
+
+The commit comes from the wheel, which records it when it is built, or from the checkout
+that an editable installation points to.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+__all__ = ["code_hash", "commit", "import_closure"]
+
+_PACKAGE = Path(__file__).parent
+_UNKNOWN = "0" * 40
+
+
+@cache
+def commit() -> str:
+    """Give the commit that this package was built from, 40 hexadecimal digits.
+
+    All zeros if neither a wheel's record nor a git checkout says it.
+    """
+    try:
+        return str(import_module("calibration._build_info").COMMIT)
+    except ModuleNotFoundError:
+        pass
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_PACKAGE), "rev-parse", "HEAD"],  # noqa: S607  (git is on the path)
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return _UNKNOWN
+    return done.stdout.strip() if done.returncode == 0 else _UNKNOWN
+
+
+def import_closure(modules: Iterable[str]) -> tuple[str, ...]:
+    """List the modules of this package that some modules import, themselves included.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        Full names, such as "calibration.takeup".
+
+    Returns
+    -------
+    tuple of str
+        Sorted.
+    """
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += _imports(module)
+    return tuple(sorted(seen))
+
+
+@cache
+def code_hash(*modules: str) -> str:
+    """Hash the sources in the import closure of some modules."""
+    digest = hashlib.sha256()
+    for module in import_closure(modules):
+        digest.update(f"{module}\n".encode())
+        digest.update(_source(module).read_bytes())
+    return digest.hexdigest()
+
+
+def _source(module: str) -> Path:
+    path = _PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Modules of this package that a module names in an import, anywhere in its text."""
+    found = []
+    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    names = {name for name in found if name.split(".")[0] == "calibration"}
+    return tuple(sorted(name for name in names if _source(name).is_file()))

@@ -34,7 +34,7 @@ check-python:
 	@mkdir -p .stamps
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt build
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools wheel
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print("\n".join(p["dependencies"] + p["optional-dependencies"]["test"]))' > .stamps/requirements.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .stamps/requirements.txt
 	@touch $@
@@ -42,7 +42,7 @@ check-python:
 # The wheel, built from the checkout and installed as a user would: tests never import the checkout.
 .stamps/wheel: .stamps/env $(SOURCES)
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist . > .stamps/build.log 2>&1 || { tail -30 .stamps/build.log >&2; exit 1; }
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . > .stamps/build.log 2>&1 || { tail -30 .stamps/build.log >&2; exit 1; }
 	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/*.whl
 	rm -rf build *.egg-info
 	@touch $@

@@ -38,7 +38,7 @@ from calibration.dataset import Dataset, Table
 from calibration.engines import Engine, load_engine
 from calibration.errors import PipelineError, near
 from calibration.files import read_json, read_npz, write_json, write_npz, write_text
-from calibration.geography import GeographyAssignment
+from calibration.geography import Area, GeographyAssignment
 from calibration.inputs import Inputs, read_inputs
 from calibration.matrix import CalibrationMatrix, target_from_json, target_to_json
 from calibration.takeup import Thresholds
@@ -186,6 +186,10 @@ class RunState:
     def files(self) -> list[dict[str, str]]:
         """One row an area: path, vector, status, households, persons, weight."""
         return read_rows(self._path("files.csv", "files"))
+
+    def file(self, area: Area) -> Path:
+        """Give the path of an area's file."""
+        return self._path("files", "files") / area.path
 
     def table(self, name: str) -> list[dict[str, str]]:
         """Read a diagnostics table, such as "unified_diagnostics"."""

@@ -9,8 +9,8 @@ file from the first root key and the file's period from that key's first member,
 are only variables at the root, never a group of metadata, and each has one year.
 
 Text is stored as fixed-width UTF-8 bytes and read back as text. The same dataset gives
-the same bytes: sorted names, fixed filters, no time stamps. One variable is in memory at
-a time.
+the same bytes: sorted names, fixed filters, no time stamps. Writing holds one variable in
+memory at a time; the check after it reads the file whole.
 
 Source of the layout: policyengine-core 3.33.12, data/dataset.py, as loaded.
 """
@@ -65,7 +65,10 @@ def write_h5(
             for name in dataset.names():
                 if name not in skipped:
                     _write_column(file, dataset, name)
-        read_h5(temporary)  # every rule is tested on what stands on the disk
+        try:
+            _read(temporary).check()  # every rule is tested on what stands on the disk
+        except DatasetError as error:
+            raise DatasetError(f"{path} is not written, it would not be valid: {error}") from error
 
 
 def _write_column(file: h5py.Group, dataset: Dataset, name: str) -> None:
@@ -94,6 +97,13 @@ def read_h5(path: Path) -> Dataset:
     """
     if not path.is_file():
         raise FileError(f"{path} does not exist")
+    try:
+        return _read(path).check()
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> Dataset:
     tables: dict[str, dict[str, Array]] = {}
     periods: set[str] = set()
     try:
@@ -102,16 +112,13 @@ def read_h5(path: Path) -> Dataset:
                 periods |= set(group)
                 for stored in group.values():
                     if "entity" not in stored.attrs:
-                        raise DatasetError(f"{path}: variable {name!r} does not say its entity")
+                        raise DatasetError(f"variable {name!r} does not say its entity")
                     tables.setdefault(stored.attrs["entity"], {})[name] = _read_column(stored)
     except (OSError, RuntimeError, AttributeError, TypeError, UnicodeDecodeError) as error:
         raise FileError(f"{path} is damaged or not such a file ({error})") from error
     if len(periods) != 1 or not (period := periods.pop()).isdecimal():
-        raise DatasetError(f"{path} must hold exactly one year")
-    try:
-        return Dataset(int(period), tables).check()
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DatasetError("a file must hold exactly one year")
+    return Dataset(int(period), tables)
 
 
 def _read_column(stored: h5py.Dataset) -> Array:

@@ -38,7 +38,15 @@ from calibration.matrix import CalibrationMatrix
 from calibration.target_database import LEVEL_VARIABLES
 from calibration.targets import Target
 
-__all__ = ["Comparison", "FileClaim", "IdentityReport", "check_identity", "evaluate_files"]
+__all__ = [
+    "Comparison",
+    "FileClaim",
+    "IdentityReport",
+    "check_identity",
+    "compare_files",
+    "evaluate_files",
+    "targets_with_support",
+]
 
 TOLERANCE = 1e-5  # of sum |X| w: float32 entries carry 6e-8 each, a wrong household far more
 
@@ -151,19 +159,43 @@ def check_identity(
     """
     if len({claim.name for claim in claims}) < len(claims):
         raise IdentityError("two files have one name; each needs its own to be reported")
-    supported = {claim.name: _rows_with_support(matrix, claim) for claim in claims}
     written = evaluate_files(
         {claim.name: claim.path for claim in claims},
-        {name: [matrix.targets[i] for i in rows] for name, rows in supported.items()},
+        {claim.name: targets_with_support(matrix, claim) for claim in claims},
         dataset,
         engine,
     )
+    return compare_files(matrix, claims, written)
+
+
+def targets_with_support(matrix: CalibrationMatrix, claim: FileClaim) -> list[Target]:
+    """List the targets to which a column of a file's area adds something."""
+    return [matrix.targets[i] for i in _rows_with_support(matrix, claim)]
+
+
+def compare_files(
+    matrix: CalibrationMatrix,
+    claims: Sequence[FileClaim],
+    written: Mapping[str, Mapping[str, float]],
+) -> IdentityReport:
+    """Compare the matrix with values that `evaluate_files` read off the files.
+
+    Parameters
+    ----------
+    matrix : CalibrationMatrix
+    claims : sequence of FileClaim
+    written : mapping of str to mapping of str to float
+        By file name and target name; at least those of `targets_with_support`.
+
+    Returns
+    -------
+    IdentityReport
+    """
     comparisons = []
     for claim in claims:
-        part = matrix.X[supported[claim.name]][:, claim.columns].astype(np.float64)
-        sides = zip(
-            supported[claim.name], part @ claim.weights, abs(part) @ claim.weights, strict=True
-        )
+        rows = _rows_with_support(matrix, claim)
+        part = matrix.X[rows][:, claim.columns].astype(np.float64)
+        sides = zip(rows, part @ claim.weights, abs(part) @ claim.weights, strict=True)
         for i, left, scale in sides:
             name = matrix.targets[i].name
             right = written[claim.name][name]

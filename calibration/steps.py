@@ -133,7 +133,7 @@ def run_steps(
         Whatever a step raises; the run is marked failed and can be continued.
     """
     tell = observe or (lambda _: None)
-    with _locked(folder), _recorded(folder, options) as timings:
+    with _locked(folder), _recorded(folder, data, options) as timings:
         done: dict[str, Mapping[str, str]] = {}
         for step in steps:
             key = _key(step, done, data, options)
@@ -252,12 +252,13 @@ def _log(folder: Path, step: str, event: str) -> None:
 
 
 @contextmanager
-def _recorded(folder: Path, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _recorded(folder: Path, data: Path, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Keep `meta.json` true while a run works: running, then completed or failed."""
     path = folder / "meta.json"
-    meta = read_json(path) if path.is_file() else _new_meta(folder, options)
-    if meta["options"] != dict(options):
-        changed = [k for k in options if meta["options"].get(k) != options[k]]
+    meta = read_json(path) if path.is_file() else _new_meta(folder, data, options)
+    plain = json.loads(json.dumps(dict(options)))  # as meta.json holds them: lists, not tuples
+    if meta["options"] != plain:
+        changed = [k for k in plain if meta["options"].get(k) != plain[k]]
         raise PipelineError(
             f"{folder} was started with another {' and '.join(changed)}; use a new folder"
         )
@@ -276,7 +277,7 @@ def _recorded(folder: Path, options: Mapping[str, Any]) -> Iterator[dict[str, An
     write_json(path, meta)
 
 
-def _new_meta(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _new_meta(folder: Path, data: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run_id": folder.name,
@@ -285,7 +286,8 @@ def _new_meta(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         "version": __version__,
         "start_time": _now(),
         "status": "new",
-        "options": dict(options),
+        "data": str(data.resolve()),
+        "options": json.loads(json.dumps(dict(options))),
         "step_timings": {},
         "error": None,
         "resume_history": [],

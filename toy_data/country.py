@@ -76,7 +76,7 @@ def _people_in(rows: list[tuple[int, float, int]], district: int) -> float:
 
 
 def _blocks(county: int, district: int) -> list[int]:
-    """Number the blocks of a part of a county; the tract tells the district's parts apart."""
+    """List the blocks of a part of a county; the tract tells the district's parts apart."""
     tract = 990_000 + district % 100 * 100
     return [county * 10**10 + tract * 10**4 + 1001 + i for i in range(BLOCKS_PER_COUNTY)]
 

@@ -78,7 +78,7 @@ def wealth(dataset: Dataset, rng: np.random.Generator) -> dict[str, dict[str, Ar
     share, mean_bonds, sigma = BONDS
     banked, invests = chance(0.88, rng, n), chance(0.5 * rank, rng, n)
     money = {
-        "bank_account_assets": banked * lognormal(14_000.0, 1.6, mixed(rank, 0.5, rng)),
+        "bank_account_assets": banked * lognormal(14_000.0, 2.0, mixed(rank, 0.6, rng)),
         "stock_assets": invests * lognormal(90_000.0, 1.9, mixed(rank, 0.6, rng)),
         "bond_assets": chance(share, rng, n) * lognormal(mean_bonds, sigma, rng.standard_normal(n)),
     }

@@ -103,7 +103,7 @@ REQUIREMENTS: tuple[tuple[str, int, Callable[[Dataset], int]], ...] = (
     ("disabled adults", 4, lambda d: (d["is_disabled"] & (d["age"] >= 18)).sum()),
     ("SPM units that report SNAP", 4, lambda d: (d["snap_reported"] > 0).sum()),
     ("SPM units that report TANF", 1, lambda d: (d["tanf_reported"] > 0).sum()),
-    ("persons who report SSI", 3, lambda d: (d["ssi_reported"] > 0).sum()),
+    ("adults who report SSI", 3, lambda d: ((d["ssi_reported"] > 0) & (d["age"] >= 18)).sum()),
     ("persons who report Medicaid", 6,
      lambda d: d["has_medicaid_health_coverage_at_interview"].sum()),
     ("tax units that report a subsidized plan", 2,

@@ -20,7 +20,7 @@ from typing import Literal, Protocol, runtime_checkable
 from calibration.dataset import Array, Dataset
 from calibration.errors import EngineError, near
 
-__all__ = ["Engine", "Variable", "load_engine", "require"]
+__all__ = ["Engine", "Kind", "Variable", "load_engine", "require"]
 
 Kind = Literal["float", "int", "bool", "str"]
 

@@ -1,0 +1,178 @@
+"""What the stages of a run do, one function each, but for the fit and the diagnostics.
+
+An action reads what earlier stages stored, calls one stage module, and stores what that
+returns. Nothing is computed here. `calibration.pipeline` puts actions in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.artifacts import save_mass, save_targets, write_rows
+from calibration.clone_and_assign import assign, initial_weights, masses, top_decile
+from calibration.dataset import HOUSEHOLD, Dataset
+from calibration.engines import Engine
+from calibration.geography import Level
+from calibration.matrix_builder import build_matrix
+from calibration.publish_local_area import build_h5
+from calibration.puf_impute import PufOptions
+from calibration.puf_impute import impute as impute_puf
+from calibration.run_options import Workspace
+from calibration.source_impute import SourceOptions
+from calibration.source_impute import impute as impute_sources
+from calibration.stratify import stratified_sample
+from calibration.target_database import TargetDatabase
+from calibration.thresholds import resolve
+from calibration.uprating import read_factors, reconcile, to_year
+
+__all__ = [
+    "base",
+    "clones",
+    "files",
+    "household_income",
+    "matrix",
+    "puf",
+    "sources",
+    "takeup",
+    "targets",
+]
+
+Floats = NDArray[np.float64]
+INCOME = "adjusted_gross_income"
+
+
+def base(work: Workspace) -> None:
+    """Store the survey in canonical order."""
+    work.inputs.survey.save(work.artifacts / "base.npz")
+
+
+def puf(work: Workspace) -> None:
+    """Double the survey, draw tax variables, and keep a stratified sample of records."""
+    options = work.options
+    puf = PufOptions(forest=options.forest, min_social_security_donors=10)
+    dataset = impute_puf(
+        work.after("base").dataset, work.inputs.donors["puf"], seed=options.seed, options=puf
+    )
+    income = household_income(dataset, work.engine)
+    records = stratified_sample(dataset, income, households=options.households, seed=options.seed)
+    records.save(work.artifacts / "records.npz")
+
+
+def clones(work: Workspace) -> None:
+    """Give every clone of every record a block."""
+    records, inputs = work.after("puf").dataset, work.inputs
+    income = household_income(records, work.engine)
+    threshold = top_decile(income, records["design_weight"])
+    wanted = {
+        t.code: t.value
+        for t in inputs.targets
+        if t.variable == INCOME and t.level is Level.DISTRICT
+    }
+    mass = masses(inputs.crosswalk, wanted, income, threshold)
+    options = work.options
+    geography = assign(records, inputs.crosswalk, mass, n_clones=options.clones, seed=options.seed)
+    geography.save(work.artifacts / "geography.npz")
+    save_mass(work.artifacts / "mass.json", mass)
+
+
+def sources(work: Workspace) -> None:
+    """Draw rent, assets and wages from the donors."""
+    donors = {name: table for name, table in work.inputs.donors.items() if name != "puf"}
+    dataset = impute_sources(
+        work.after("puf").dataset,
+        donors,
+        states=work.inputs.states,
+        seed=work.options.seed,
+        options=SourceOptions(forest=work.options.forest),
+    )
+    dataset.save(work.artifacts / "sources.npz")
+
+
+def takeup(work: Workspace) -> None:
+    """Resolve the takeup thresholds."""
+    thresholds = resolve(
+        work.after("sources").dataset,
+        work.inputs.crosswalk,
+        work.engine,
+        states=work.inputs.states,
+        seed=work.options.seed,
+    )
+    thresholds.save(work.artifacts / "takeup.csv")
+
+
+def targets(work: Workspace) -> None:
+    """Store the published totals, and the consistent ones of the model year."""
+    year, crosswalk = work.options.period, work.inputs.crosswalk
+    database = TargetDatabase.write(work.artifacts / "targets.db", work.inputs.targets)
+    known = {*work.engine.inputs, *work.engine.outputs}
+    published = database.read(year, known)
+    areas = {level: list(crosswalk.population_by(level)) for level in Level}
+    targets, audit = reconcile(to_year(published, year, read_factors(year)), areas)
+    save_targets(work.artifacts / "targets.json", targets)
+    write_rows(work.artifacts / "uprating.csv", [asdict(row) for row in audit])
+
+
+def matrix(work: Workspace) -> None:
+    """Simulate every column and store X with its start weights."""
+    state = work.after("targets")
+    w0 = initial_weights(state.dataset, state.geography, work.inputs.crosswalk, state.mass)
+    matrix = build_matrix(
+        state.clones,
+        state.targets,
+        w0=w0,
+        observe=lambda done, of: work.tell(done, of, "columns"),
+    )
+    matrix.save(work.artifacts / "matrix")
+
+
+def files(work: Workspace) -> None:
+    """Write the file of every area."""
+    state = work.after("weights")
+    rows = []
+    for i, area in enumerate(work.inputs.areas):
+        work.tell(i, len(work.inputs.areas), "files")
+        vector = work.options.vector_of(area)
+        built = build_h5(
+            state.weights_by_preset[vector],
+            state.geography,
+            state.dataset,
+            work.artifacts / "files" / area.path,
+            area,
+            takeup=state.thresholds,
+            engine=work.engine,
+        )
+        rows.append(
+            {
+                "path": area.path.as_posix(),
+                "level": str(area.level),
+                "name": area.name,
+                "vector": vector,
+                "status": built.status.name,
+                "households": built.households,
+                "persons": built.persons,
+                "weight": built.weight,
+            }
+        )
+    write_rows(work.artifacts / "files.csv", rows)
+
+
+def household_income(dataset: Dataset, engine: Engine) -> Floats:
+    """Add up the adjusted gross income of each household's tax units.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    engine : Engine
+
+    Returns
+    -------
+    ndarray of float64, shape (household,)
+        USD per year.
+    """
+    income = engine.simulate(dataset, [INCOME], dataset.period)[INCOME]
+    total = np.zeros(dataset.size(HOUSEHOLD))
+    np.add.at(total, dataset.household_of("tax_unit"), income)
+    return total

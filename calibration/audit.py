@@ -1,0 +1,163 @@
+"""The last stage of a run: read the files again, look for faults, and write the tables.
+
+A run is good only if the X w identity holds on every file and every named check passed.
+The tables are written first, so that a run that fails can be looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.artifacts import RunState, write_rows
+from calibration.checks import CheckResult, require_all, run_checks
+from calibration.dataset import Table
+from calibration.diagnostics import (
+    group_table,
+    identity_table,
+    log_table,
+    targets_of,
+    unified_table,
+    validation_table,
+    write_diagnostics,
+)
+from calibration.files import read_npz
+from calibration.identity import (
+    FileClaim,
+    IdentityReport,
+    compare_files,
+    evaluate_files,
+    targets_with_support,
+)
+from calibration.publish_local_area import AreaStatus, area_columns
+from calibration.run_options import Workspace
+from calibration.targets import Target
+from calibration.weight_statistics import area_table, untargeted_table
+
+__all__ = ["Audit", "audit", "diagnostics", "prefix_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What reading the files of a run again found.
+
+    Parameters
+    ----------
+    identity : IdentityReport
+    checks : sequence of CheckResult
+    validation : mapping of str to ndarray
+        Files against targets, see `diagnostics.validation_table`.
+    """
+
+    identity: IdentityReport
+    checks: Sequence[CheckResult]
+    validation: Table
+
+    def require(self) -> Audit:
+        """Return the audit itself if it found no fault.
+
+        Raises
+        ------
+        IdentityError
+            If files and matrix disagree, or a named check found a fault.
+        """
+        self.identity.require()
+        require_all(self.checks)
+        return self
+
+
+def audit(state: RunState) -> Audit:
+    """Read all files of a run again in one new process, and run the named checks.
+
+    Parameters
+    ----------
+    state : RunState
+        After the files are written.
+
+    Returns
+    -------
+    Audit
+        Not yet required to be good.
+    """
+    areas = {area.path.as_posix(): area for area in state.inputs.areas}
+    claims, empty = [], []
+    for row in state.files:
+        if row["status"] != AreaStatus.WRITTEN.name:
+            empty.append(row["path"])
+            continue
+        weights = state.weights_by_preset[row["vector"]]
+        columns, w = area_columns(weights, state.geography, areas[row["path"]])
+        path = state.file(areas[row["path"]])
+        claims.append(FileClaim(row["path"], path, columns, w))
+    asked = {
+        claim.name: _once(
+            targets_with_support(state.matrix, claim) + targets_of(areas[claim.name], state.targets)
+        )
+        for claim in claims
+    }
+    paths = {claim.name: claim.path for claim in claims}
+    values = evaluate_files(paths, asked, state.dataset, state.engine)
+    checks = run_checks(
+        state.clones,
+        state.inputs.crosswalk,
+        state.matrix,
+        state.weights,
+        columns=np.flatnonzero(state.weights > 0),
+    )
+    validation = validation_table(areas, values, state.targets, empty=empty)
+    return Audit(compare_files(state.matrix, claims, values), checks, validation)
+
+
+def _once(targets: list[Target]) -> list[Target]:
+    return list(dict.fromkeys(targets))
+
+
+def diagnostics(work: Workspace) -> None:
+    """Write all tables of a run, then insist on the identity and the checks.
+
+    Raises
+    ------
+    IdentityError
+        See `Audit.require`.
+    """
+    state, folder = work.after("files"), work.folder / "diagnostics"
+    found = audit(state)
+    tables = {
+        "identity": identity_table(found.identity),
+        "validation_results": found.validation,
+    }
+    write_diagnostics(folder, tables)
+    rows = [asdict(result) | {"passed": result.passed} for result in found.checks]
+    write_rows(folder / "checks.csv", rows)
+    for name, weights in state.weights_by_preset.items():
+        unified = unified_table(state.matrix, weights)
+        log = read_npz(work.artifacts / "fit_logs" / f"{name}.npz")
+        tables = {
+            "unified_diagnostics": unified,
+            "calibration_log": _log_table(unified, log),
+            "areas": area_table(weights, state.matrix.w0, state.geography, state.inputs.areas),
+            "untargeted": untargeted_table(state.clones, state.matrix.w0, weights, state.targets),
+            "groups": group_table(unified),
+        }
+        write_diagnostics(folder, tables, prefix=prefix_of(name))
+    found.require()
+
+
+def _log_table(unified: Table, log: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return log_table(
+        unified,
+        epochs=log["epochs"],
+        estimates=log["estimates"],
+        losses=log["losses"],
+        retained=log["retained"],
+        phase=log["phase"].tolist(),
+    )
+
+
+def prefix_of(vector: str) -> str:
+    """Give the prefix of a vector's diagnostics: none for the regional one."""
+    return "national_" if vector == "national" else ""

@@ -1,0 +1,214 @@
+"""What a person sees of a run: progress while it works, a table when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from calibration.artifacts import STAGES, RunState
+from calibration.audit import Audit
+from calibration.diagnostics import summary, unified_table
+from calibration.errors import PipelineError
+from calibration.files import read_json
+from calibration.run_options import RunOptions
+from calibration.steps import Event
+
+__all__ = ["Display", "open_run", "resume_options", "show_audit", "show_run"]
+
+_WHAT = {
+    "base": "read the survey",
+    "puf": "clone households, draw tax variables",
+    "clones": "give every clone a census block",
+    "sources": "draw rent, assets and wages",
+    "takeup": "resolve takeup thresholds",
+    "targets": "bring targets to one year",
+    "matrix": "simulate every clone",
+    "weights": "choose columns and weights",
+    "files": "write a file for each area",
+    "diagnostics": "read the files again and compare",
+}
+
+
+class Display:
+    """Progress on standard error: a live bar on a terminal, plain lines elsewhere.
+
+    Parameters
+    ----------
+    options : RunOptions
+        Named in the first line, the seed among them.
+    """
+
+    def __init__(self, options: RunOptions) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._live = self._console.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<40}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._options = options
+
+    def __enter__(self) -> Self:
+        o = self._options
+        self._console.print(
+            f"seed {o.seed}, engine {o.engine}: {2 * o.households} records x {o.clones} clones"
+            f" = {o.columns} columns"
+        )
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def observe(self, event: Event) -> None:
+        """Show that a step starts, ends, or is skipped."""
+        name = f"{STAGES.index(event.step) + 1:2d} {_WHAT[event.step]}"
+        if not self._live:
+            if event.kind != "start":
+                note = {"done": f"{event.seconds:.1f} s", "skip": "done before"}
+                self._console.print(f"{name:<40} {note.get(event.kind, 'failed')}")
+        elif event.kind == "start":
+            self._task = self._progress.add_task(name, total=None, note="")
+        elif event.kind == "skip":
+            self._progress.add_task(name, total=1, completed=1, note="done before")
+        elif self._task is not None:
+            self._progress.update(self._task, total=1, completed=1, note="")
+            self._progress.stop_task(self._task)
+
+    def tell(self, done: int, of: int, unit: str) -> None:
+        """Show how far the present step is."""
+        if self._live and self._task is not None:
+            self._progress.update(self._task, total=of, completed=done, note=f"{done}/{of} {unit}")
+
+
+# -- runs on disk ----------------------------------------------------------------------
+
+
+def open_run(folder: Path) -> RunState:
+    """Open a finished run.
+
+    Raises
+    ------
+    PipelineError
+        If the folder is not a run, or the run did not finish.
+    """
+    options, data, _ = resume_options(folder)
+    meta = read_json(folder / "meta.json")
+    if meta["status"] != "completed":
+        raise PipelineError(
+            f"{folder} is {meta['status']}; continue it with `calibration run --resume {folder}`"
+        )
+    return RunState(folder, STAGES[-1], data, options.engine, options.period)
+
+
+def resume_options(folder: Path) -> tuple[RunOptions, Path, Path]:
+    """Read the options and the input folder that a run was started with.
+
+    Raises
+    ------
+    PipelineError
+        If the folder is not a run.
+    """
+    if not (folder / "meta.json").is_file():
+        raise PipelineError(f"{folder} is not a run folder: it has no meta.json")
+    meta = read_json(folder / "meta.json")
+    try:
+        facts = dict(meta["options"])
+        facts["presets"] = tuple(facts["presets"])
+        return RunOptions(**facts), Path(meta["data"]), folder
+    except (KeyError, TypeError) as error:
+        raise PipelineError(f"{folder / 'meta.json'} is not of this version ({error})") from error
+
+
+# -- tables ----------------------------------------------------------------------------
+
+
+def show_run(state: RunState) -> None:
+    """Print what a run reached, as a table that a person can read."""
+    console = _console()
+    table = Table(title=f"calibration run {state.folder.name}", title_justify="left")
+    table.add_column("")
+    vectors = list(state.weights_by_preset)
+    for name in vectors:
+        table.add_column(name, justify="right")
+    unified = {n: unified_table(state.matrix, w) for n, w in state.weights_by_preset.items()}
+    found = [summary(unified[n], w) for n, w in state.weights_by_preset.items()]
+    for label, cell in _ROWS:
+        table.add_row(label, *(cell(s) for s in found))
+    written = [row for row in state.files if row["status"] == "WRITTEN"]
+    table.add_row("files written", *(str(sum(r["vector"] == n for r in written)) for n in vectors))
+    console.print(table)
+    for name, s in zip(vectors, found, strict=True):
+        target, error = s.worst[0]
+        console.print(f"worst target ({name}): {target}, off by {100 * error:+.1f} %")
+    _show_identity(console, state)
+    console.print(f"run folder: {state.folder}")
+
+
+def _console() -> Console:
+    # names of targets hold brackets, which are not markup; long lines are not cut
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+_ROWS: tuple[tuple[str, Any], ...] = (
+    ("targets, reachable", lambda s: f"{s.achievable} of {s.targets}"),
+    ("columns kept", lambda s: f"{s.retained} of {s.columns}"),
+    ("effective sample size", lambda s: f"{s.effective_size:.0f}"),
+    ("median error before", lambda s: _percent(s.initial.median)),
+    ("median error after", lambda s: _percent(s.fitted.median)),
+    ("mean error before", lambda s: _percent(s.initial.mean)),
+    ("mean error after", lambda s: _percent(s.fitted.mean)),
+    ("targets within 5 %", lambda s: _percent(s.fitted.within_5)),
+)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _show_identity(console: Console, state: RunState) -> None:
+    rows = state.table("identity")
+    worst = max(rows, key=lambda row: float(row["gap"] or "inf"))
+    console.print(
+        f"X w identity: {len(rows)} rows compared on {len({r['file'] for r in rows})} files, all "
+        f"within 1e-5; worst {float(worst['gap']):.1e}, {worst['target']} on {worst['file']}"
+    )
+    checks = state.table("checks")
+    compared = sum(int(row["compared"]) for row in checks)
+    console.print(f"checks: {len(checks)} passed, {compared} things compared")
+
+
+def show_audit(audit: Audit) -> None:
+    """Print what reading the files again found; the audit has passed."""
+    console = _console()
+    rows = audit.identity.comparisons
+    worst = audit.identity.worst
+    console.print(
+        f"X w identity: {len(rows)} rows compared, worst {worst.gap:.1e}, {worst.target} "
+        f"on {worst.file}"
+    )
+    for result in audit.checks:
+        console.print(f"{result.name:<20} {result.compared:>8} compared, {result.wrong} wrong")

@@ -110,7 +110,7 @@ def targets(work: Workspace) -> None:
     known = {*work.engine.inputs, *work.engine.outputs}
     published = database.read(year, known)
     areas = {level: list(crosswalk.population_by(level)) for level in Level}
-    targets, audit = reconcile(to_year(published, year, read_factors(year)), areas)
+    targets, audit = reconcile(to_year(published, year, read_factors()), areas)
     save_targets(work.artifacts / "targets.json", targets)
     write_rows(work.artifacts / "uprating.csv", [asdict(row) for row in audit])
 

@@ -28,7 +28,7 @@ from calibration.dataset import Dataset
 from calibration.engines import Engine, load_engine
 from calibration.errors import FileError
 
-__all__ = ["evaluate_file", "evaluate_target", "main"]
+__all__ = ["evaluate_file", "main"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -76,20 +76,23 @@ def evaluate_file(
     outputs = sorted(name for name in asked if name in engine.outputs)
     columns |= engine.simulate(Dataset(period, tables), outputs, period)
     entity_of |= {name: engine.outputs[name].entity for name in outputs}
-    return {name: evaluate_target(columns, entity_of, t) for name, t in targets.items()}
+    units = _Units(columns)
+    return {name: _evaluate_target(columns, entity_of, units, t) for name, t in targets.items()}
 
 
-def evaluate_target(
-    columns: Arrays, entity_of: Mapping[str, str], target: Mapping[str, Any]
+def _evaluate_target(
+    columns: Arrays, entity_of: Mapping[str, str], units: _Units, target: Mapping[str, Any]
 ) -> float:
     """Sum one target over a file: weight times value over the units that qualify."""
     qualifies = np.ones(len(columns["person_id"]), dtype=bool)
     for variable, comparison, value in target["constraints"]:
-        of_person = _to_person(columns, entity_of[variable], columns[variable])
+        of_person = columns[variable]
+        if (owner := entity_of[variable]) != "person":
+            of_person = of_person[units.row_of_person(owner)]
         wanted = value if of_person.dtype.kind == "U" else float(value)
         qualifies &= _COMPARE[comparison](of_person, wanted)
     entity = target["entity"]
-    weight = _household_weight(columns, entity)
+    weight = units.weight(entity)
     value = np.ones(len(weight)) if target["count"] else columns[target["variable"]]
     if entity == "person":
         taken = qualifies
@@ -98,19 +101,31 @@ def evaluate_target(
     return math.fsum(np.asarray(value, dtype=np.float64)[taken] * weight[taken])
 
 
-def _to_person(columns: Arrays, entity: str, values: NDArray[Any]) -> NDArray[Any]:
-    if entity == "person":
-        return values
-    return values[_find(columns[f"{entity}_id"], columns[f"person_{entity}_id"])]
+class _Units:
+    """Who belongs to which row, and which weight a row has, found once for each entity."""
 
+    def __init__(self, columns: Arrays) -> None:
+        self._columns = columns
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._weights: dict[str, NDArray[np.float64]] = {}
 
-def _household_weight(columns: Arrays, entity: str) -> NDArray[np.float64]:
-    """Weight of each unit's household, found through a member of the unit."""
-    weight = columns["household_weight"].astype(np.float64)
-    of_person = weight[_find(columns["household_id"], columns["person_household_id"])]
-    if entity == "person":
-        return of_person
-    return of_person[_find(columns[f"person_{entity}_id"], columns[f"{entity}_id"])]
+    def row_of_person(self, entity: str) -> NDArray[np.int64]:
+        """Give the row of each person's unit, matched by id."""
+        if entity not in self._rows:
+            ids, wanted = self._columns[f"{entity}_id"], self._columns[f"person_{entity}_id"]
+            self._rows[entity] = _find(ids, wanted)
+        return self._rows[entity]
+
+    def weight(self, entity: str) -> NDArray[np.float64]:
+        """Give the weight of each row's household, found through a member."""
+        if entity not in self._weights:
+            weight = self._columns["household_weight"].astype(np.float64)
+            weight = weight[self.row_of_person("household")]
+            if entity != "person":
+                ids, members = self._columns[f"{entity}_id"], self._columns[f"person_{entity}_id"]
+                weight = weight[_find(members, ids)]
+            self._weights[entity] = weight
+        return self._weights[entity]
 
 
 def _find(ids: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:

@@ -253,6 +253,9 @@ class Crosswalk:
             raise GeographyError(
                 f"block {bad:015d} of the crosswalk has no population; leave it out"
             )
+        if (at_large(self.district) != self.district).any():
+            bad = self.district[at_large(self.district) != self.district][0]
+            raise GeographyError(f"district {bad:04d} of the crosswalk is at large; write 01")
         for level, codes in ((Level.DISTRICT, self.district), (Level.PLACE, self.place)):
             astray = (codes != 0) & (state_of(level, codes) != self.state)
             if astray.any():
@@ -286,9 +289,14 @@ class Crosswalk:
                 return self.place
 
     def population_by(self, level: Level) -> dict[int, float]:
-        """Add up the population of each area of a level, by code in ascending order."""
+        """Add up the population of each area of a level, by code in ascending order.
+
+        Blocks that lie in no place count for none.
+        """
         areas, index = np.unique(self.codes(level), return_inverse=True)
-        return dict(zip(areas.tolist(), np.bincount(index, self.population).tolist(), strict=True))
+        people = np.bincount(index, self.population)
+        inside = areas > 0 if level is Level.PLACE else np.ones(len(areas), dtype=bool)
+        return dict(zip(areas[inside].tolist(), people[inside].tolist(), strict=True))
 
     def row_of(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Find blocks in the crosswalk.

@@ -13,7 +13,8 @@ are still what they were:
         artifacts/      the outputs, the same bytes whenever they are made
 
 Every file is written whole or not at all, and the record of a step comes last, so a run
-that was killed goes on where it stopped. A lock keeps a second process out.
+that was killed goes on where it stopped. A lock keeps a second process out; the system
+frees it when its owner ends, however it ends.
 
 Source of the run identifier and of `meta.json`: PolicyEngine/policyengine-us-data
 e01a0384, modal_app/pipeline.py.
@@ -24,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -35,13 +37,16 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from calibration import __version__
-from calibration.errors import PipelineError
+from calibration.errors import FileError, PipelineError
 from calibration.files import hash_file, read_json, write_json
 from calibration.provenance import code_hash, commit
 
-__all__ = ["Event", "Step", "new_run_id", "run_steps"]
+__all__ = ["Event", "Step", "new_run_id", "read_meta", "run_steps", "step_seconds", "verify"]
 
 SCHEMA = 1
+META = ("data", "options", "resume_history", "sha", "status", "step_timings")  # what is read back
+# What a killed `files.atomic_path`, or SQLite at work on its file, leaves behind.
+UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}(\.[\w-]+)?")
 W = TypeVar("W")
 
 
@@ -63,7 +68,9 @@ class Step(Generic[W]):
     outputs : tuple of str
         Files or folders that it makes, relative to the run folder.
     modules : tuple of str
-        Modules whose code it runs.
+        Modules whose code it runs, and with it the code of all that they import.
+    shell : tuple of str
+        Modules around those, of which only their own text counts.
     """
 
     name: str
@@ -73,6 +80,7 @@ class Step(Generic[W]):
     parameters: tuple[str, ...] = ()
     outputs: tuple[str, ...]
     modules: tuple[str, ...]
+    shell: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ def run_steps(
     """
     tell = observe or (lambda _: None)
     with _locked(folder), _recorded(folder, data, options) as timings:
+        _sweep(folder)
         done: dict[str, Mapping[str, str]] = {}
         for step in steps:
             key = _key(step, done, data, options)
@@ -192,7 +201,7 @@ def _key(
     facts = {
         "schema": SCHEMA,
         "step": step.name,
-        "code": code_hash(*step.modules),
+        "code": code_hash(*step.modules, shell=step.shell),
         "options": {name: options[name] for name in step.parameters},
         "needs": {name: done[name] for name in step.needs},
         "reads": {name: _hash_input(data / name) for name in step.reads},
@@ -222,13 +231,43 @@ def _outputs_if_done(record: Path, key: str, folder: Path) -> Mapping[str, str] 
     """Give the outputs of a step that was done under this key and still stands."""
     if not record.is_file():
         return None
-    facts = read_json(record)
+    try:
+        facts = read_json(record)
+    except FileError:
+        return None  # a damaged record is no record: the step is done again
     if facts.get("schema") != SCHEMA or facts.get("key") != key:
         return None
-    for name, digest in facts["outputs"].items():
-        if not (folder / name).is_file() or hash_file(folder / name) != digest:
-            return None
-    return facts["outputs"]
+    return None if _changed(folder, facts["outputs"]) else facts["outputs"]
+
+
+def _changed(folder: Path, outputs: Mapping[str, str]) -> list[str]:
+    return [
+        name
+        for name, digest in outputs.items()
+        if not (folder / name).is_file() or hash_file(folder / name) != digest
+    ]
+
+
+def verify(folder: Path) -> int:
+    """Hold every output of a run against what its step recorded, and count them.
+
+    Raises
+    ------
+    PipelineError
+        If an output is missing or has another content, or no step has a record.
+    """
+    compared = 0
+    for record in sorted((folder / "steps").glob("*.json")):
+        outputs = read_json(record)["outputs"]
+        compared += len(outputs)
+        if changed := _changed(folder, outputs):
+            raise PipelineError(
+                f"{folder / changed[0]} is not what step {record.stem!r} left; make it again "
+                f"with `calibration run --resume {folder}`"
+            )
+    if not compared:
+        raise PipelineError(f"{folder} has no record of a finished step")
+    return compared
 
 
 def _remove(path: Path) -> None:
@@ -236,6 +275,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run was writing: no other process writes here now."""
+    for path in sorted(folder.rglob(".*")):
+        if path.is_file() and UNFINISHED.fullmatch(path.name):
+            path.unlink()
 
 
 # -- the run's own records -------------------------------------------------------------
@@ -247,15 +293,52 @@ def _now() -> str:
 
 def _log(folder: Path, step: str, event: str) -> None:
     line = json.dumps({"time": _now(), "step": step, "event": event}, sort_keys=True)
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    path = folder / "events.jsonl"
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise PipelineError(f"cannot write {path}: {error.strerror}") from error
+
+
+def step_seconds(folder: Path) -> dict[str, float]:
+    """Read from `events.jsonl` how long each finished step took when it was last done."""
+    began: dict[str, datetime] = {}
+    seconds: dict[str, float] = {}
+    for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        step, when = event["step"], datetime.fromisoformat(event["time"])
+        if event["event"] == "start":
+            began[step] = when
+        elif event["event"] == "done":
+            seconds[step] = (when - began[step]).total_seconds()
+    return seconds
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read `meta.json` of a run folder.
+
+    Raises
+    ------
+    PipelineError
+        If the folder is not a run, or was made by another version of this package.
+    FileError
+        If the file is damaged.
+    """
+    path = folder / "meta.json"
+    if not path.is_file():
+        raise PipelineError(f"{folder} is not a run folder: it has no meta.json")
+    meta = read_json(path)
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA or not meta.keys() >= set(META):
+        raise PipelineError(f"{path} is not of schema {SCHEMA}; start a new run")
+    return meta
 
 
 @contextmanager
 def _recorded(folder: Path, data: Path, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Keep `meta.json` true while a run works: running, then completed or failed."""
     path = folder / "meta.json"
-    meta = read_json(path) if path.is_file() else _new_meta(folder, data, options)
+    meta = read_meta(folder) if path.is_file() else _new_meta(folder, options)
     plain = json.loads(json.dumps(dict(options)))  # as meta.json holds them: lists, not tuples
     if meta["options"] != plain:
         changed = [k for k in plain if meta["options"].get(k) != plain[k]]
@@ -265,7 +348,7 @@ def _recorded(folder: Path, data: Path, options: Mapping[str, Any]) -> Iterator[
     if meta["status"] != "new":
         resumed = {"resumed_at": _now(), "code_sha": commit(), "original_sha": meta["sha"]}
         meta["resume_history"].append(resumed)
-    meta |= {"status": "running", "error": None}
+    meta |= {"status": "running", "error": None, "data": str(data.resolve())}
     write_json(path, meta)
     try:
         yield meta["step_timings"]
@@ -277,7 +360,7 @@ def _recorded(folder: Path, data: Path, options: Mapping[str, Any]) -> Iterator[
     write_json(path, meta)
 
 
-def _new_meta(folder: Path, data: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _new_meta(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run_id": folder.name,
@@ -286,7 +369,6 @@ def _new_meta(folder: Path, data: Path, options: Mapping[str, Any]) -> dict[str,
         "version": __version__,
         "start_time": _now(),
         "status": "new",
-        "data": str(data.resolve()),
         "options": json.loads(json.dumps(dict(options))),
         "step_timings": {},
         "error": None,
@@ -302,42 +384,39 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise PipelineError(f"cannot make {folder}: {error.strerror}") from error
     path = folder / "run.lock"
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        _take_over(path)
-        handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    except OSError as error:
-        raise PipelineError(f"cannot write in {folder}: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(owner, stream)
+    handle = _lock(path)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # still locked: whoever opened it finds another file here
+        os.close(handle)
 
 
-def _take_over(path: Path) -> None:
-    """Refuse a lock whose owner lives; accept one that a killed process left."""
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        pid, host = int(owner["pid"]), str(owner["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # a lock cut short by a kill belongs to nobody
-    if host == socket.gethostname() and not _alive(pid):
-        return
-    raise PipelineError(
-        f"{path.parent} is in use by process {pid} on {host}; wait for it, or delete {path.name} "
-        "if that process is gone"
-    )
+def _lock(path: Path) -> int:
+    """Lock a file and write into it who holds it; give its open handle.
 
+    The lock is the system's, not the file's existence: it ends with its process, so what a
+    killed run leaves locks nobody out.
+    """
+    import fcntl  # not on Windows, where nothing else of this module is missing
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+    while True:
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise PipelineError(f"cannot write in {path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                os.truncate(handle, 0)
+                os.write(handle, json.dumps(owner).encode())
+                return handle
+        except BlockingIOError:
+            holder = path.read_text(encoding="utf-8") if path.exists() else ""
+            os.close(handle)
+            raise PipelineError(
+                f"{path.parent} is in use by another process {holder}".rstrip()
+                + "; wait for it, or use a new folder"
+            ) from None
+        os.close(handle)  # its owner removed it between our open and our lock: once more

@@ -77,7 +77,8 @@ class Constraint:
     variable : str
     operation : Operation
     value : str
-        As written; a number if it reads as one, otherwise text.
+        As written. It is compared as text with a variable that holds text, so that
+        "27601" is a ZIP code there, and as a number with any other.
     """
 
     variable: str
@@ -105,14 +106,13 @@ class Constraint:
         TargetError
             If numbers are compared with text, or text is ordered.
         """
-        number = self.number
-        textual = values.dtype.kind == "U"
-        if textual != (number is None) or (
-            textual and self.operation not in {Operation.EQ, Operation.NE}
-        ):
-            what = "text" if textual else "numbers"
-            raise TargetError(f"constraint {self} does not fit {self.variable}, which holds {what}")
-        return _COMPARE[self.operation](values, self.value if textual else number)
+        if values.dtype.kind == "U":
+            if self.operation not in {Operation.EQ, Operation.NE}:
+                raise TargetError(f"constraint {self} puts {self.variable} in order, which is text")
+            return _COMPARE[self.operation](values, self.value)
+        if (number := self.number) is None:
+            raise TargetError(f"constraint {self} does not fit {self.variable}, which is a number")
+        return _COMPARE[self.operation](values, number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

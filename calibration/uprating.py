@@ -80,10 +80,8 @@ class Audit:
     status: Status
 
 
-def read_factors(base: int = 2024) -> dict[tuple[str, int], float]:
-    """Read the packaged index factors, (index, year) to the factor that brings it to 2024."""
-    if base != 2024:
-        raise TargetError(f"uprating factors lead to 2024, not to {base}")
+def read_factors() -> dict[tuple[str, int], float]:
+    """Read the packaged factors: for (index, year), what brings that year to 2024."""
     text = (files("calibration") / "data" / "uprating_factors.csv").read_text(encoding="utf-8")
     return {
         (line["index"], int(line["year"])): float(line["factor_to_2024"])
@@ -94,16 +92,27 @@ def read_factors(base: int = 2024) -> dict[tuple[str, int], float]:
 def factor(target: Target, year: int, factors: Mapping[tuple[str, int], float]) -> float:
     """Give the factor that moves a target from its period to a year.
 
+    Parameters
+    ----------
+    target : Target
+    year : int
+    factors : mapping of (str, int) to float
+        From `read_factors`; any common base year will do.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     TargetError
-        If the table has no factor for the target's period.
+        If the table lacks the target's period or the year.
     """
     if target.period == year:
         return 1.0
     index = "population" if target.is_count else "prices"
     try:
-        return factors[index, target.period]
+        return factors[index, target.period] / factors[index, year]
     except KeyError:
         raise TargetError(
             f"{target.name}: no {index} factor from {target.period} to {year}"
@@ -137,12 +146,15 @@ def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], li
     Raises
     ------
     TargetError
-        If a factor lies outside `BOUNDS`, or a target stands twice.
+        If a factor lies outside `BOUNDS`, a target stands twice, or one is for an area
+        that the country does not have.
     """
     cells: dict[Signature, dict[tuple[Level, int], Target]] = defaultdict(dict)
     for target in targets:
         if (target.level, target.code) in cells[target.signature]:
             raise TargetError(f"two targets are named {target.name}; give those of one year")
+        if target.level in areas and target.code not in areas[target.level]:
+            raise TargetError(f"{target.name} is for a {target.level} that the country lacks")
         cells[target.signature][target.level, target.code] = target
     audit: list[Audit] = []
     kept: list[Target] = []

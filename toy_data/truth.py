@@ -87,7 +87,7 @@ def targets(population: Dataset, *, seed: int) -> list[dict[str, object]]:
         for _, _, variable, constraints, _ in asked
     }
     values = engine.simulate(truth, engine_outputs(signatures.values(), engine), YEAR)
-    weight, factors = truth["household_weight"], read_factors(YEAR)
+    weight, factors = truth["household_weight"], read_factors()
     rows: list[dict[str, object]] = []
     for level, only, variable, constraints, year in asked:
         amount = household_values(truth, values, signatures[variable, constraints], engine)

@@ -110,7 +110,7 @@ def test_constraints_on_text():
     assert added(cards, "person_count", "card==NONE") == 2
     assert added(cards, "person_count", "card!=NONE") == 1
     assert added(cards, "tax_unit_count", "card==CITIZEN") == 1
-    with pytest.raises(TargetError, match="card, which holds text"):
+    with pytest.raises(TargetError, match="puts card in order, which is text"):
         added(cards, "person_count", "card>=NONE")
 
 

@@ -67,6 +67,7 @@ def test_what_is_no_constraint_is_refused(text):
         ("x<inf", [1e300, -1e300, 0.0], [1, 1, 1]),
         ("x==NONE", ["NONE", "none", ""], [1, 0, 0]),
         ("x!=NONE", ["NONE", "none", ""], [0, 1, 1]),
+        ("x==27601", ["27601", "7601", ""], [1, 0, 0]),
     ],
 )
 def test_every_comparison(constraint, values, expected):
@@ -76,11 +77,11 @@ def test_every_comparison(constraint, values, expected):
 
 
 @pytest.mark.parametrize(
-    ("constraint", "values"), [("x==NONE", [1.0]), ("x==5", ["5"]), ("x>=NONE", ["NONE"])]
+    ("constraint", "values"), [("x==NONE", [1.0]), ("x>=5", ["5"]), ("x>=NONE", ["NONE"])]
 )
 def test_numbers_and_text_do_not_mix(constraint, values):
     """Comparing numbers with text, or ordering text, is an error that names the constraint."""
-    with pytest.raises(TargetError, match=f"constraint {constraint} does not fit x"):
+    with pytest.raises(TargetError, match=f"constraint {constraint} "):
         parse_constraint(constraint).holds(np.array(values))
 
 

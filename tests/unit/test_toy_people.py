@@ -410,12 +410,12 @@ def test_survey_has_what_lessons_need(few, seed):
 
 def test_design_weights_are_unbiased(many):
     """Weighted totals of a large survey are near those of the population."""
-    survey = as_dataset(people.survey(many, households=3_000, seed=3))
+    survey = as_dataset(people.survey(many, households=1_500, seed=3))
     weight = survey["household_weight"][survey.household_of("person")]
     truth = many["household_weight"][many.household_of("person")]
-    assert weight.sum() == pytest.approx(truth.sum(), rel=0.03)
+    assert weight.sum() == pytest.approx(truth.sum(), rel=0.04)
     for name in ("is_disabled", "is_tax_unit_dependent", "has_esi"):
-        assert weight @ survey[name] == pytest.approx(truth @ many[name], rel=0.1), name
+        assert weight @ survey[name] == pytest.approx(truth @ many[name], rel=0.12), name
     assert sum(n for _, n, _ in STRATA) == 60
 
 

@@ -1,5 +1,7 @@
 """Uprating and reconciliation: factors, trees, and what stays when children are missing."""
 
+from dataclasses import replace
+
 import pytest
 from small_world import target
 
@@ -58,8 +60,22 @@ def test_a_missing_factor_is_an_error():
     (dollars,) = totals(us=100.0)
     with pytest.raises(TargetError, match="national/snap: no prices factor from 2024 to 2030"):
         factor(dollars, 2030, {("prices", 2022): 1.1})
-    with pytest.raises(TargetError, match="not to 2030"):
-        read_factors(2030)
+
+
+def test_factors_of_any_base_lead_to_any_year():
+    """From 2022 to 2025 the factor is that of 2022 over that of 2025."""
+    (dollars,) = totals(us=100.0)
+    old = replace(dollars, period=2022)
+    factors = read_factors()
+    expected = 100 * factors["prices", 2022] / factors["prices", 2025]
+    (moved,) = to_year([old], 2025, factors)
+    assert (moved.value, moved.period) == (pytest.approx(expected), 2025)
+
+
+def test_an_area_outside_the_country_is_an_error():
+    """A child that no area of the country stands for is not left as it is."""
+    with pytest.raises(TargetError, match="cd_3799/snap is for a district that the country lacks"):
+        reconcile(totals(s37=100.0, d3701=50.0, d3799=500.0), AREAS)
 
 
 # -- one parent ------------------------------------------------------------------------

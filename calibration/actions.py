@@ -7,6 +7,7 @@ returns. Nothing is computed here. `calibration.pipeline` puts actions in order.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from calibration.clone_and_assign import assign, initial_weights, masses, top_de
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import Engine
 from calibration.geography import Level
+from calibration.inputs import INCOME, income_targets
 from calibration.matrix_builder import build_matrix
 from calibration.publish_local_area import build_h5
 from calibration.puf_impute import PufOptions
@@ -25,8 +27,9 @@ from calibration.source_impute import SourceOptions
 from calibration.source_impute import impute as impute_sources
 from calibration.stratify import stratified_sample
 from calibration.target_database import TargetDatabase
+from calibration.targets import Target
 from calibration.thresholds import resolve
-from calibration.uprating import read_factors, reconcile, to_year
+from calibration.uprating import Audit, read_factors, reconcile, to_year
 
 __all__ = [
     "base",
@@ -34,6 +37,7 @@ __all__ = [
     "files",
     "household_income",
     "matrix",
+    "model_targets",
     "puf",
     "sources",
     "takeup",
@@ -41,7 +45,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-INCOME = "adjusted_gross_income"
 
 
 def base(work: Workspace) -> None:
@@ -66,13 +69,9 @@ def clones(work: Workspace) -> None:
     records, inputs = work.after("puf").dataset, work.inputs
     income = household_income(records, work.engine)
     threshold = top_decile(income, records["design_weight"])
-    wanted = {
-        t.code: t.value
-        for t in inputs.targets
-        if t.variable == INCOME and t.level is Level.DISTRICT
-    }
-    mass = masses(inputs.crosswalk, wanted, income, threshold)
     options = work.options
+    wanted = income_targets(inputs.targets, options.period)
+    mass = masses(inputs.crosswalk, wanted, income, threshold)
     geography = assign(records, inputs.crosswalk, mass, n_clones=options.clones, seed=options.seed)
     geography.save(work.artifacts / "geography.npz")
     save_mass(work.artifacts / "mass.json", mass)
@@ -105,13 +104,8 @@ def takeup(work: Workspace) -> None:
 
 def targets(work: Workspace) -> None:
     """Store the published totals, and the consistent ones of the model year."""
-    year, crosswalk = work.options.period, work.inputs.crosswalk
-    database = TargetDatabase.write(work.artifacts / "targets.db", work.inputs.targets)
-    known = {*work.engine.inputs, *work.engine.outputs}
-    published = database.read(year, known)
-    areas = {level: list(crosswalk.population_by(level)) for level in Level}
-    targets, audit = reconcile(to_year(published, year, read_factors()), areas)
-    save_targets(work.artifacts / "targets.json", targets)
+    consistent, audit = model_targets(work, work.artifacts / "targets.db")
+    save_targets(work.artifacts / "targets.json", consistent)
     write_rows(work.artifacts / "uprating.csv", [asdict(row) for row in audit])
 
 
@@ -157,6 +151,27 @@ def files(work: Workspace) -> None:
             }
         )
     write_rows(work.artifacts / "files.csv", rows)
+
+
+def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[Audit]]:
+    """Write the published totals into a database and make them consistent in the model year.
+
+    Parameters
+    ----------
+    work : Workspace
+    path : Path
+        Of the database.
+
+    Returns
+    -------
+    targets : list of Target
+    audit : list of Audit
+    """
+    year, crosswalk = work.options.period, work.inputs.crosswalk
+    database = TargetDatabase.write(path, work.inputs.targets)
+    published = database.read(year, {*work.engine.inputs, *work.engine.outputs})
+    areas = {level: list(crosswalk.population_by(level)) for level in Level}
+    return reconcile(to_year(published, year, read_factors()), areas)
 
 
 def household_income(dataset: Dataset, engine: Engine) -> Floats:

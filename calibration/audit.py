@@ -20,6 +20,7 @@ from calibration.diagnostics import (
     group_table,
     identity_table,
     log_table,
+    run_config,
     targets_of,
     unified_table,
     validation_table,
@@ -34,6 +35,7 @@ from calibration.identity import (
     targets_with_support,
 )
 from calibration.publish_local_area import AreaStatus, area_columns
+from calibration.run_folder import step_seconds
 from calibration.run_options import Workspace
 from calibration.targets import Target
 from calibration.weight_statistics import area_table, untargeted_table
@@ -143,8 +145,23 @@ def diagnostics(work: Workspace) -> None:
             "untargeted": untargeted_table(state.clones, state.matrix.w0, weights, state.targets),
             "groups": group_table(unified),
         }
-        write_diagnostics(folder, tables, prefix=prefix_of(name))
+        config = _config(work, state, name, unified)
+        write_diagnostics(folder, tables, config, prefix=prefix_of(name))
     found.require()
+
+
+def _config(work: Workspace, state: RunState, vector: str, unified: Table) -> dict[str, Any]:
+    """Say what a vector was made with; the one table of a run that holds times."""
+    names = ("geography.npz", "matrix/matrix.npz", "sources.npz", "takeup.csv", "weights.npz")
+    return run_config(
+        options=asdict(work.options) | {"vector": vector, "fit": state.fits[vector]["options"]},
+        seed=work.options.seed,
+        matrix=state.matrix,
+        weights=state.weights_by_preset[vector],
+        unified=unified,
+        artifacts={name: work.artifacts / name for name in names},
+        elapsed_seconds=sum(step_seconds(work.folder).values()),
+    )
 
 
 def _log_table(unified: Table, log: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

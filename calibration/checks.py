@@ -47,6 +47,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+GATE = "tax_unit_is_filer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,15 @@ def run_checks(
     Returns
     -------
     list of CheckResult
+        Without `filer_gate` if the engine does not know who files.
     """
     households = clones.households(columns)
+    gate = [filer_gate(clones, households)] if GATE in clones.engine.outputs else []
     return [
         takeup_key(clones, households),
         thresholds_current(clones, crosswalk),
         geography_of_block(households, crosswalk),
-        filer_gate(clones, households),
+        *gate,
         entity_links(clones, households, columns),
         float64_sums(matrix, weights),
     ]
@@ -185,11 +188,8 @@ def filer_gate(clones: Clones, households: Dataset) -> CheckResult:
     """Work out who files from flags drawn again, and compare with who is let through."""
     flags = [p for p in clones.programmes if p.flag in clones.engine.inputs]
     again = with_flags(households, {p: _plain_flags(clones, households, p) for p in flags})
-    gate = "tax_unit_is_filer"
-    if gate not in clones.engine.outputs:
-        return CheckResult("filer_gate", 1, 0, "the engine has no filers")
-    ours = clones.engine.simulate(again, [gate], households.period)[gate]
-    theirs = clones.engine.simulate(households, [gate], households.period)[gate]
+    ours = clones.engine.simulate(again, [GATE], households.period)[GATE]
+    theirs = clones.engine.simulate(households, [GATE], households.period)[GATE]
     differ = np.flatnonzero(ours != theirs)
     unit = households["record_tax_unit_id"][differ[0]] if len(differ) else 0
     example = f"tax unit {unit} counts as filing: {theirs[differ[0]]}" if len(differ) else ""
@@ -268,7 +268,8 @@ def _plain_flags(clones: Clones, households: Dataset, programme: Programme) -> N
             or plain_draw(seed, "takeup", programme.name, record[h], unit[i], clone[h])
             < table[group[i]]
             for i, h in enumerate(home)
-        ]
+        ],
+        dtype=bool,
     )
 
 

@@ -1,8 +1,8 @@
 """The command line: `calibration run`, `calibration show`, `calibration check`.
 
-Exit status: 0 if all is well, 1 if data or files are not valid (one line says what and
-where), 2 if the command was used wrongly, 130 after Ctrl-C. Progress goes to standard
-error, results to standard output.
+Exit status: 0 if all is well, 1 if data or files are not valid, 2 if the command was used
+wrongly, 130 after Ctrl-C. One line says what and where. Progress goes to standard error,
+results to standard output.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import exceptions
 
 from calibration import __version__
-from calibration.errors import CalibrationError, PipelineError
+from calibration.errors import CalibrationError, EngineError, PipelineError
+
+if TYPE_CHECKING:
+    from calibration.artifacts import RunState
+    from calibration.run_options import RunOptions
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="calibration",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -30,7 +34,7 @@ app = typer.Typer(
 )
 
 
-class Preset(StrEnum):
+class _Preset(StrEnum):
     """What `--preset` can be."""
 
     BOTH = "both"
@@ -38,11 +42,15 @@ class Preset(StrEnum):
     NATIONAL = "national"
 
 
-class UsageError(PipelineError):
+class _UsageError(PipelineError):
     """The command was used wrongly; exit status 2."""
 
 
-RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+class _InterruptedError(PipelineError):
+    """Somebody pressed Ctrl-C; exit status 130."""
+
+
+_RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the flag)
@@ -53,16 +61,21 @@ def _version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the fl
 
 @app.callback()
 def _program(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  (its callback reads it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Hold the options of the program itself; without a command, show what there is."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 @app.command("run")
-def run_command(
+def _run(
+    context: typer.Context,
     *,
     data: Annotated[
         Path | None,
@@ -73,7 +86,10 @@ def run_command(
     ] = Path("runs"),
     resume: Annotated[
         Path | None,
-        typer.Option(help="Continue the run in this folder, with the options it was started with."),
+        typer.Option(
+            help="Continue the run in this folder, with the options it was started with. With "
+            "--data if its input folder has moved."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The one seed of everything that is drawn.", min=0)] = 0,
     engine: Annotated[str, typer.Option(help="Tax-benefit engine.")] = "toy",
@@ -82,7 +98,7 @@ def run_command(
     ] = 50,
     clones: Annotated[int, typer.Option(help="Copies of each record.", min=1)] = 3,
     preset: Annotated[
-        Preset | None,
+        _Preset | None,
         typer.Option(
             help="Weight vectors to fit: 'local' keeps 70 % of the columns, 'national' 1 % but "
             "no fewer than there are targets, 'both' (default) makes regional files from one "
@@ -98,36 +114,82 @@ def run_command(
     The result is a run folder with every intermediate artifact, one HDF5 file an area, and
     diagnostics. It ends with a table of what was reached.
     """
-    from calibration.pipeline import RunOptions, run
-    from calibration.report import Display, resume_options, show_run
-    from calibration.steps import new_run_id
+    from calibration.report import resume_options, show_run
+    from calibration.run_folder import new_run_id
     from calibration.toy import folder as toy_folder
 
     if preset is not None and records is not None:
-        raise UsageError("--preset and --records exclude each other; give one of them")
-    if resume is not None:
-        options, source, target = resume_options(resume)
-    else:
-        presets = {Preset.LOCAL: ("local",), Preset.NATIONAL: ("national",)}
-        try:
-            options = RunOptions(
-                seed=seed,
-                engine=engine,
-                households=households,
-                clones=clones,
-                presets=presets.get(preset or Preset.BOTH, ("local", "national")),
-                records=records,
-            )
-        except PipelineError as error:
-            raise UsageError(f"--{error}") from error
+        raise _UsageError("--preset and --records exclude each other; give one of them")
+    if resume is None:
+        options = _options(seed, engine, households, clones, preset, records)
         source, target = data or toy_folder(), out / new_run_id()
-    with Display(options) as display:
-        state = run(source, target, options, observe=display.observe, tell=display.tell)
-    show_run(state)
+    else:
+        _refuse_with_resume(context)
+        options, source = resume_options(resume)
+        source, target = data or source, resume
+    show_run(_watched(source, target, options))
+
+
+def _options(  # noqa: PLR0917  (one call, right above)
+    seed: int,
+    engine: str,
+    households: int,
+    clones: int,
+    preset: _Preset | None,
+    records: int | None,
+) -> RunOptions:
+    from calibration.engines import load_engine
+    from calibration.run_options import RunOptions
+
+    single = preset in (_Preset.LOCAL, _Preset.NATIONAL)
+    try:
+        load_engine(engine)
+        return RunOptions(
+            seed=seed,
+            engine=engine,
+            households=households,
+            clones=clones,
+            presets=(str(preset),) if single else ("local", "national"),
+            records=records,
+        )
+    except EngineError as error:
+        raise _UsageError(f"--engine: {error}") from error
+    except PipelineError as error:
+        raise _UsageError(f"--{error}") from error
+
+
+def _refuse_with_resume(context: typer.Context) -> None:
+    """Let no option be given beside --resume that would then have no effect."""
+    for name in set(context.params) - {"resume", "data"}:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise _UsageError(
+                f"--resume takes the options that the run was started with; leave out --{name}"
+            )
+
+
+def _watched(source: Path, target: Path, options: RunOptions) -> RunState:
+    """Run and show progress; if that ends early, say how to go on."""
+    from calibration.pipeline import run
+    from calibration.report import Display
+    from calibration.run_folder import resume_command
+
+    display = Display(options)
+    go_on = f"continue with {resume_command(target)}"
+    try:
+        with display:
+            return run(source, target, options, observe=display.observe, tell=display.tell)
+    except KeyboardInterrupt:
+        how = go_on if display.begun else "no step had begun"
+        raise _InterruptedError(f"interrupted; {how}") from None
+    except CalibrationError as error:
+        if display.begun:
+            raise type(error)(f"{error}; once that is mended, {go_on}") from error
+        raise
 
 
 @app.command("show")
-def show_command(run: RunFolder) -> None:
+def _show(run: _RunFolder) -> None:
     """Show what a finished run reached."""
     from calibration.report import open_run, show_run
 
@@ -135,16 +197,19 @@ def show_command(run: RunFolder) -> None:
 
 
 @app.command("check")
-def check_command(run: RunFolder) -> None:
+def _check(run: _RunFolder) -> None:
     """Read all files of a run again and compare them with its matrix.
 
-    Repeats the X w identity and every named check on the stored artifacts, in a moment
-    and without changing anything.
+    Holds every file against the hash that its step recorded, then repeats the X w identity
+    and every named check, in a moment and without changing anything.
     """
     from calibration.audit import audit
     from calibration.report import open_run, show_audit
+    from calibration.steps import verify
 
-    show_audit(audit(open_run(run)))
+    state = open_run(run)
+    unchanged = verify(run)
+    show_audit(audit(state).require(), unchanged)
 
 
 def main() -> None:
@@ -154,18 +219,22 @@ def main() -> None:
 
 def _status() -> int:
     try:
-        app(standalone_mode=False)
-    except (exceptions.Exit, exceptions.Abort) as stop:
-        return getattr(stop, "exit_code", 130)
+        # Without standalone_mode, typer gives back the status that it would exit with.
+        status = app(prog_name="calibration", standalone_mode=False)
     except exceptions.TyperException as error:
-        return _say(error.format_message(), 2)
-    except UsageError as error:
+        return _say(f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2)
+    except _UsageError as error:
         return _say(str(error), 2)
+    except _InterruptedError as error:
+        return _say(str(error), 130)
     except CalibrationError as error:
         return _say(str(error), 1)
-    except KeyboardInterrupt:
-        return _say("interrupted; continue with `calibration run --resume RUN`", 130)
-    return 0
+    return status or 0
+
+
+def _command(error: exceptions.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return "calibration" if context is None else context.command_path
 
 
 def _say(message: str, status: int) -> int:

@@ -32,6 +32,7 @@ from calibration import takeup as takeup_module
 from calibration.checks import CheckResult, run_checks
 from calibration.clones import Clones
 from calibration.dataset import Dataset
+from calibration.errors import IdentityError, near
 from calibration.geography import Area, Crosswalk, GeographyAssignment, Level
 from calibration.identity import FileClaim, IdentityReport, check_identity
 from calibration.matrix import CalibrationMatrix
@@ -218,10 +219,10 @@ def _one_id_off() -> Iterator[None]:
         if entity != "tax_unit":
             return unit
         home, size = rows["person"].column, np.bincount(unit)
-        # whoever follows a member of the unit before theirs at home, and leaves company behind
-        follows = (home[1:] == home[:-1]) & (unit[1:] == unit[:-1] + 1) & (size[unit[1:]] > 1)
+        # whoever stands before a member of the next unit at home, and leaves company behind
+        before = (home[:-1] == home[1:]) & (unit[:-1] + 1 == unit[1:]) & (size[unit[:-1]] > 1)
         moved = unit.copy()
-        moved[1:][follows] -= 1
+        moved[:-1][before] += 1
         return moved
 
     with mock.patch.object(materialise_module, "_unit_of_person", one_off):
@@ -268,7 +269,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "id-off-by-one",
-        "one person's tax unit id is one too small",
+        "one person's tax unit id is one too large",
         "two returns of one household are mixed up; incomes and credits move",
         "entity_links",
         _one_id_off,
@@ -289,7 +290,10 @@ def find(name: str) -> Failure:
 
     Raises
     ------
-    KeyError
-        If the catalogue does not have it.
+    IdentityError
+        If the catalogue does not have it; near matches are named.
     """
-    return {failure.name: failure for failure in FAILURES}[name]
+    catalogue = {failure.name: failure for failure in FAILURES}
+    if name not in catalogue:
+        raise IdentityError(f"no failure {name!r} in the catalogue{near(name, catalogue)}")
+    return catalogue[name]

@@ -21,8 +21,7 @@ from calibration.l0 import fit_l0
 from calibration.l0.options import L0Options
 from calibration.l0.run import Step as EpochStep
 from calibration.matrix import CalibrationMatrix
-from calibration.rng import key
-from calibration.run_options import RunOptions, Workspace
+from calibration.run_options import Workspace
 from calibration.select import BudgetFit, fit_to_budget
 
 __all__ = ["weights"]
@@ -44,30 +43,27 @@ def weights(work: Workspace) -> None:
             preset=name if options.records is None else None,
             records=options.records,
             options=L0Options(seed=options.seed),
-            **_start(matrix, options),
+            **_start(matrix),
         )
         vectors[name] = budget.fit.weights
         facts[name] = _fit_facts(budget)
-        log = _log_of(matrix, budget.fit.options, options)
+        log = _log_of(matrix, budget.fit.options)
         write_npz(work.artifacts / "fit_logs" / f"{name}.npz", log)
     save_weights(work.artifacts / "weights.npz", vectors)
     write_json(work.artifacts / "fits.json", facts)
 
 
-def _start(matrix: CalibrationMatrix, options: RunOptions) -> dict[str, Any]:
+def _start(matrix: CalibrationMatrix) -> dict[str, Any]:
     """Give what a fit takes besides X, t and its options."""
-    clones = np.arange(options.clones)[:, None]
     return {
         "w0": matrix.w0,
-        "column_key": key("column", matrix.household_id, clones).reshape(-1),
+        "column_key": matrix.column_key(),
         "block": matrix.block(),
         "group": matrix.groups,
     }
 
 
-def _log_of(
-    matrix: CalibrationMatrix, chosen: L0Options, options: RunOptions
-) -> dict[str, NDArray[Any]]:
+def _log_of(matrix: CalibrationMatrix, chosen: L0Options) -> dict[str, NDArray[Any]]:
     """Fit with the chosen options again and watch; the same fit, bit for bit."""
     rows: list[tuple[str, int, float, int, Floats]] = []
 
@@ -82,7 +78,7 @@ def _log_of(
         matrix.values,
         observe=watch,
         options=chosen,
-        **_start(matrix, options),
+        **_start(matrix),
     )
     updates = len(fit.refit_losses) - 1
     rows.append(("refit", updates, fit.loss, fit.retained, matrix.estimates(fit.weights)))

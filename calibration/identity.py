@@ -18,6 +18,7 @@ Axes: one comparison for each file and each row with support in its area.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -249,6 +250,8 @@ def evaluate_files(
         path.write_text(json.dumps(request), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-m", "calibration.evaluate", str(path)],
+            # this package, not one that happens to lie in the working folder
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -13,8 +13,7 @@ half-made run behind.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,26 @@ from numpy.typing import NDArray
 from calibration.dataset import Dataset, Table
 from calibration.engines import Engine
 from calibration.errors import GeographyError, TargetError
-from calibration.files import hash_file
 from calibration.geography import Area, Crosswalk, Level, decode, encode
 from calibration.survey import read_survey, read_table
 from calibration.target_database import check_known
 from calibration.targets import Target, read_csv
 
-__all__ = ["DONORS", "Inputs", "hash_folder", "read_areas", "read_crosswalk", "read_inputs"]
+__all__ = [
+    "DONORS",
+    "INCOME",
+    "Inputs",
+    "income_targets",
+    "read_areas",
+    "read_crosswalk",
+    "read_inputs",
+]
 
 DONORS = ("puf", "acs", "sipp_tips", "sipp_assets", "org", "scf")
 """Names of the donor files, without suffix."""
 
-_FILES = ("dictionary.csv", "blocks.csv", "areas.csv", "targets.csv")
+INCOME = "adjusted_gross_income"
+"""The variable whose district targets draw rich households."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ def read_crosswalk(folder: Path) -> Crosswalk:
     GeographyError
         If a code is not one, or the rules of `Crosswalk` are broken.
     """
-    table = read_table(folder, "blocks.csv")
+    table = _read(folder, "blocks.csv", ("block", "population", "district", "place", "zip_code"))
     block = np.array([_block(text) for text in table["block"]], dtype=np.int64)
     order = np.argsort(block, kind="stable")
 
@@ -118,7 +125,10 @@ def read_crosswalk(folder: Path) -> Crosswalk:
         found = [encode(level, text) if text != "none" else 0 for text in table[name]]
         return np.array(found, dtype=np.int64)[order]
 
-    zip_code = np.array([int(text) for text in table["zip_code"]], dtype=np.int64)
+    if "none" in table["district"]:
+        homeless = block[table["district"] == "none"][0]
+        raise GeographyError(f"blocks.csv: block {homeless:015d} lies in no district; give it one")
+    zip_code = np.array([_zip_code(text) for text in table["zip_code"]], dtype=np.int64)
     return Crosswalk(
         block[order],
         table["population"].astype(np.float64)[order],
@@ -128,10 +138,27 @@ def read_crosswalk(folder: Path) -> Crosswalk:
     )
 
 
+def _read(folder: Path, file: str, names: tuple[str, ...]) -> Table:
+    """Read a table that must have certain columns, whatever else the dictionary says."""
+    table = read_table(folder, file)
+    for name in names:
+        if name not in table:
+            raise GeographyError(f"{folder / file} and its dictionary have no column {name!r}")
+    return table
+
+
 def _block(text: str) -> int:
-    if len(text) != 15 or not text.isdecimal():
+    if len(text) != 15 or not (text.isascii() and text.isdecimal()):
         raise GeographyError(f"blocks.csv: {text!r} is not a block code of 15 digits")
     encode(Level.COUNTY, text[:5])
+    return int(text)
+
+
+def _zip_code(text: str) -> int:
+    if text == "none":
+        return 0
+    if len(text) != 5 or not (text.isascii() and text.isdecimal()):
+        raise GeographyError(f"blocks.csv: {text!r} is not a ZIP code of 5 digits")
     return int(text)
 
 
@@ -141,16 +168,18 @@ def read_areas(folder: Path, crosswalk: Crosswalk) -> list[Area]:
     Raises
     ------
     GeographyError
-        If a level or code is unknown, a code is not in the crosswalk, or a file name
-        stands twice.
+        If a level or code is unknown, a code is not in the crosswalk, a name cannot be
+        that of a file, or a file name stands twice.
     """
-    table = read_table(folder, "areas.csv")
+    table = _read(folder, "areas.csv", ("level", "name", "codes"))
     areas = []
     for level_text, name, codes_text in zip(
         table["level"], table["name"], table["codes"], strict=True
     ):
         if level_text not in list(Level):
             raise GeographyError(f"areas.csv: {level_text!r} is not a level ({', '.join(Level)})")
+        if Path(name).name != name or name in {".", ".."}:
+            raise GeographyError(f"areas.csv: {name!r} cannot be the name of a file")
         level = Level(level_text)
         codes = tuple(sorted(encode(level, text) for text in codes_text.split("+")))
         for code in codes:
@@ -166,11 +195,28 @@ def read_areas(folder: Path, crosswalk: Crosswalk) -> list[Area]:
     return areas
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256 of the input files: their relative names and contents."""
-    names = [*_FILES, *(f"donors/{name}.csv" for name in DONORS)]
-    names += sorted(f"survey/{path.name}" for path in (folder / "survey").glob("*.csv"))
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(f"{name} {hash_file(folder / name)}\n".encode())
-    return digest.hexdigest()
+def income_targets(targets: Iterable[Target], year: int) -> dict[int, float]:
+    """Give the total income of each district that has a target for it.
+
+    Parameters
+    ----------
+    targets : iterable of Target
+    year : int
+        Of several periods the latest not after it counts, or the earliest.
+
+    Returns
+    -------
+    dict of int to float
+        USD per year by district code. Where there are income targets of several scopes,
+        such as of some incomes only, all districts take the widest: the one with the
+        fewest constraints.
+    """
+    found = [t for t in targets if t.variable == INCOME and t.level is Level.DISTRICT]
+    widest = min((t.constraints for t in found), key=lambda c: (len(c), c), default=())
+
+    def fitness(target: Target) -> tuple[bool, int]:
+        later = target.period > year
+        return not later, -target.period if later else target.period
+
+    of_scope = (target for target in found if target.constraints == widest)
+    return {target.code: target.value for target in sorted(of_scope, key=fitness)}

@@ -24,6 +24,7 @@ from scipy import sparse
 from calibration.errors import MatrixError
 from calibration.files import hash_file, read_json, read_npz, write_json, write_npz
 from calibration.geography import Level
+from calibration.rng import key
 from calibration.targets import Target, parse_constraint
 
 __all__ = ["CalibrationMatrix", "RowStatus", "target_from_json", "target_to_json"]
@@ -109,6 +110,15 @@ class CalibrationMatrix:
         """Give each column its block of records, record * 64 // R, shape (C,)."""
         records = len(self.household_id)
         return np.arange(len(self.w0)) % records * 64 // records
+
+    def column_key(self) -> NDArray[np.uint64]:
+        """Give each column its identity, which keys its gate noise, shape (C,).
+
+        A function of the record's household id and the clone: other records in the run,
+        or their order, change nothing.
+        """
+        clones = np.arange(len(self.w0) // len(self.household_id))[:, None]
+        return key("column", self.household_id, clones).reshape(-1)
 
     def save(self, folder: Path) -> None:
         """Write `matrix.npz` and, last, `matrix.json`, which seals it with its hash."""

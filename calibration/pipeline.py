@@ -26,6 +26,7 @@ from calibration.artifacts import STAGES, RunState
 from calibration.audit import diagnostics
 from calibration.fit_stage import weights
 from calibration.inputs import DONORS
+from calibration.preflight import preflight
 from calibration.run_options import RunOptions, Workspace
 from calibration.steps import Event, Step, run_steps
 
@@ -35,15 +36,30 @@ _DRAWS = ("seed", "engine", "period")
 _ENGINE = ("calibration.engines.toy",)
 
 
-def _step(name: str, action: Callable[[Workspace], None], **parts: Any) -> Step[Workspace]:
-    return Step(name=name, action=action, **parts)
+def _step(
+    name: str,
+    action: Callable[[Workspace], None],
+    *,
+    reads: tuple[str, ...] = (),
+    modules: tuple[str, ...],
+    **parts: Any,
+) -> Step[Workspace]:
+    """Make a step; whoever reads a table reads it by the dictionary, with the code for that."""
+    return Step(
+        name=name,
+        action=action,
+        reads=("dictionary.csv", *reads) if reads else (),
+        modules=("calibration.inputs", *modules) if reads else modules,
+        around=(action.__module__, "calibration.artifacts", "calibration.run_options"),
+        **parts,
+    )
 
 
 STEPS: tuple[Step[Workspace], ...] = (
     _step(
         "base",
         actions.base,
-        reads=("survey", "dictionary.csv"),
+        reads=("survey",),
         parameters=("period",),
         outputs=("artifacts/base.npz",),
         modules=("calibration.survey",),
@@ -90,7 +106,12 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("targets.csv", "blocks.csv"),
         parameters=("engine", "period"),
         outputs=("artifacts/targets.db", "artifacts/targets.json", "artifacts/uprating.csv"),
-        modules=("calibration.target_database", "calibration.uprating", *_ENGINE),
+        modules=(
+            "calibration.matrix",  # how targets are stored
+            "calibration.target_database",
+            "calibration.uprating",
+            *_ENGINE,
+        ),
     ),
     _step(
         "matrix",
@@ -107,7 +128,8 @@ STEPS: tuple[Step[Workspace], ...] = (
         needs=("matrix",),
         parameters=("seed", "presets", "records"),
         outputs=("artifacts/weights.npz", "artifacts/fits.json", "artifacts/fit_logs"),
-        modules=("calibration.select",),
+        # the fit, and the checks of a stored matrix against what it was made of
+        modules=("calibration.clones", "calibration.matrix", "calibration.select"),
     ),
     _step(
         "files",
@@ -126,10 +148,11 @@ STEPS: tuple[Step[Workspace], ...] = (
         parameters=("engine",),
         outputs=("diagnostics",),
         modules=(
-            "calibration.diagnostics",
-            "calibration.identity",
-            "calibration.evaluate",
             "calibration.checks",
+            "calibration.diagnostics",
+            "calibration.evaluate",
+            "calibration.identity",
+            "calibration.publish_local_area",
             *_ENGINE,
         ),
     ),
@@ -170,6 +193,6 @@ def run(
     """
     options = options or RunOptions()
     work = Workspace(out, data, options, tell or (lambda *_: None))
-    _ = work.inputs  # before the first byte is written
+    preflight(work)  # before the first byte is written
     run_steps(STEPS, work, folder=out, data=data, options=asdict(options), observe=observe)
     return work.after(STAGES[-1])

@@ -1,9 +1,11 @@
 """Which code made a thing: the commit of the package, and the sources a step depends on.
 
 A step must run again when its code changed, and only then. Its code is every module of
-this package that its own modules import, directly or through others, read as source text:
+this package that its own modules import, directly or through others, read as source text,
+and every table of the package that those sources name: a rate in a CSV is code too.
 
-    code(step) = SHA-256 of the sources in the import closure of the step's modules
+    code(step) = SHA-256 of the sources in the import closure of the step's modules, and
+                 of the tables that are named in them
 
 The commit comes from the wheel, which records it when it is built, or from the checkout
 that an editable installation points to.
@@ -35,16 +37,24 @@ def commit() -> str:
         return str(import_module("calibration._build_info").COMMIT)
     except ModuleNotFoundError:
         pass
+    # A package that lies in somebody's repository, installed there, is not of its commit.
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return _UNKNOWN
+    return _git("rev-parse", "HEAD") or _UNKNOWN
+
+
+def _git(*arguments: str) -> str | None:
+    """Ask git about the folder of the package; None if it has no answer."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(_PACKAGE), "rev-parse", "HEAD"],  # noqa: S607  (git is on the path)
+            ["git", "-C", str(_PACKAGE), *arguments],  # noqa: S607  (git is on the path)
             capture_output=True,
             text=True,
             check=False,
         )
     except OSError:
-        return _UNKNOWN
-    return done.stdout.strip() if done.returncode == 0 else _UNKNOWN
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def import_closure(modules: Iterable[str]) -> tuple[str, ...]:
@@ -67,16 +77,31 @@ def import_closure(modules: Iterable[str]) -> tuple[str, ...]:
         if module not in seen:
             seen.add(module)
             waiting += _imports(module)
+            waiting += [module.rpartition(".")[0]] if "." in module else []  # runs first
     return tuple(sorted(seen))
 
 
 @cache
-def code_hash(*modules: str) -> str:
-    """Hash the sources in the import closure of some modules."""
+def code_hash(*modules: str, around: tuple[str, ...] = ()) -> str:
+    """Hash the sources in the import closure of some modules, and the tables they name.
+
+    Parameters
+    ----------
+    *modules : str
+        Full names.
+    around : tuple of str
+        Further modules of which only their own text counts, not what they import.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
     digest = hashlib.sha256()
-    for module in import_closure(modules):
-        digest.update(f"{module}\n".encode())
-        digest.update(_source(module).read_bytes())
+    for module in sorted({*import_closure(modules), *around}):
+        for path in (_source(module), *_tables(module)):
+            digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\n".encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -89,7 +114,7 @@ def _source(module: str) -> Path:
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of this package that a module names in an import, anywhere in its text."""
     found = []
-    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
+    for node in _nodes(module):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -97,3 +122,22 @@ def _imports(module: str) -> tuple[str, ...]:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     names = {name for name in found if name.split(".")[0] == "calibration"}
     return tuple(sorted(name for name in names if _source(name).is_file()))
+
+
+@cache
+def _tables(module: str) -> tuple[Path, ...]:
+    """Tables of the package whose names stand in a module's text, beside it or in `data`."""
+    names = {
+        node.value
+        for node in _nodes(module)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.endswith(".csv")
+    }
+    folders = (_source(module).parent, _PACKAGE / "data")
+    paths = {folder / name for name in names for folder in folders}
+    return tuple(sorted(path for path in paths if path.is_file()))
+
+
+def _nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,9 +22,10 @@ from calibration.artifacts import STAGES, RunState
 from calibration.audit import Audit
 from calibration.diagnostics import summary, unified_table
 from calibration.errors import PipelineError
-from calibration.files import read_json
+from calibration.l0.run import Status
+from calibration.run_folder import read_meta, resume_command
 from calibration.run_options import RunOptions
-from calibration.steps import Event
+from calibration.steps import Event, verify
 
 __all__ = ["Display", "open_run", "resume_options", "show_audit", "show_run"]
 
@@ -44,6 +46,8 @@ _WHAT = {
 class Display:
     """Progress on standard error: a live bar on a terminal, plain lines elsewhere.
 
+    It says nothing before the first step, so that a run that cannot begin has one message.
+
     Parameters
     ----------
     options : RunOptions
@@ -63,15 +67,14 @@ class Display:
         )
         self._task: TaskID | None = None
         self._options = options
+        self._begun = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step has begun, so that there is a run folder."""
+        return self._begun
 
     def __enter__(self) -> Self:
-        o = self._options
-        self._console.print(
-            f"seed {o.seed}, engine {o.engine}: {2 * o.households} records x {o.clones} clones"
-            f" = {o.columns} columns"
-        )
-        if self._live:
-            self._progress.start()
         return self
 
     def __exit__(
@@ -80,11 +83,23 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live:
+        if self._live and self._begun:
             self._progress.stop()
+
+    def _begin(self) -> None:
+        o = self._options
+        self._console.print(
+            f"seed {o.seed}, engine {o.engine}: {2 * o.households} records x {o.clones} clones"
+            f" = {o.columns} columns"
+        )
+        if self._live:
+            self._progress.start()
+        self._begun = True
 
     def observe(self, event: Event) -> None:
         """Show that a step starts, ends, or is skipped."""
+        if not self._begun:
+            self._begin()
         name = f"{STAGES.index(event.step) + 1:2d} {_WHAT[event.step]}"
         if not self._live:
             if event.kind != "start":
@@ -95,7 +110,13 @@ class Display:
         elif event.kind == "skip":
             self._progress.add_task(name, total=1, completed=1, note="done before")
         elif self._task is not None:
-            self._progress.update(self._task, total=1, completed=1, note="")
+            failed = event.kind == "fail"
+            self._progress.update(
+                self._task,
+                total=1,
+                completed=0 if failed else 1,
+                note="failed" if failed else "",
+            )
             self._progress.stop_task(self._task)
 
     def tell(self, done: int, of: int, unit: str) -> None:
@@ -113,33 +134,34 @@ def open_run(folder: Path) -> RunState:
     Raises
     ------
     PipelineError
-        If the folder is not a run, or the run did not finish.
+        If the folder is not a run, the run did not finish, or an artifact that is not an
+        area's file is not what its step left.
     """
-    options, data, _ = resume_options(folder)
-    meta = read_json(folder / "meta.json")
-    if meta["status"] != "completed":
+    options, data = resume_options(folder)
+    status = read_meta(folder)["status"]
+    if status != "completed":
         raise PipelineError(
-            f"{folder} is {meta['status']}; continue it with `calibration run --resume {folder}`"
+            f"{folder} did not finish, its status is {status!r}; continue it with "
+            f"{resume_command(folder)}"
         )
+    verify(folder, leave_out="artifacts/files/")
     return RunState(folder, STAGES[-1], data, options.engine, options.period)
 
 
-def resume_options(folder: Path) -> tuple[RunOptions, Path, Path]:
+def resume_options(folder: Path) -> tuple[RunOptions, Path]:
     """Read the options and the input folder that a run was started with.
 
     Raises
     ------
     PipelineError
-        If the folder is not a run.
+        If the folder is not a run, or of another version.
     """
-    if not (folder / "meta.json").is_file():
-        raise PipelineError(f"{folder} is not a run folder: it has no meta.json")
-    meta = read_json(folder / "meta.json")
+    meta = read_meta(folder)
     try:
         facts = dict(meta["options"])
         facts["presets"] = tuple(facts["presets"])
-        return RunOptions(**facts), Path(meta["data"]), folder
-    except (KeyError, TypeError) as error:
+        return RunOptions(**facts), Path(meta["data"])
+    except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(f"{folder / 'meta.json'} is not of this version ({error})") from error
 
 
@@ -156,6 +178,7 @@ def show_run(state: RunState) -> None:
         table.add_column(name, justify="right")
     unified = {n: unified_table(state.matrix, w) for n, w in state.weights_by_preset.items()}
     found = [summary(unified[n], w) for n, w in state.weights_by_preset.items()]
+    table.add_row("columns aimed at", *(_aim(state.fits[name]) for name in vectors))
     for label, cell in _ROWS:
         table.add_row(label, *(cell(s) for s in found))
     written = [row for row in state.files if row["status"] == "WRITTEN"]
@@ -164,6 +187,8 @@ def show_run(state: RunState) -> None:
     for name, s in zip(vectors, found, strict=True):
         target, error = s.worst[0]
         console.print(f"worst target ({name}): {target}, off by {100 * error:+.1f} %")
+        if state.fits[name]["status"] != Status.CONVERGED.name:
+            console.print(f"fit ({name}): {state.fits[name]['message']}")
     _show_identity(console, state)
     console.print(f"run folder: {state.folder}")
 
@@ -185,6 +210,11 @@ _ROWS: tuple[tuple[str, Any], ...] = (
 )
 
 
+def _aim(fit: Mapping[str, Any]) -> str:
+    """Say how many columns the fit was to keep, and if targets and not shares decided that."""
+    return f"{fit['budget']}, one a target" if fit["bound_by_targets"] else str(fit["budget"])
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -201,9 +231,18 @@ def _show_identity(console: Console, state: RunState) -> None:
     console.print(f"checks: {len(checks)} passed, {compared} things compared")
 
 
-def show_audit(audit: Audit) -> None:
-    """Print what reading the files again found; the audit has passed."""
+def show_audit(audit: Audit, unchanged: int) -> None:
+    """Print what reading the files again found.
+
+    Parameters
+    ----------
+    audit : Audit
+        One that has passed.
+    unchanged : int
+        Outputs that are what their steps left, from `steps.verify`.
+    """
     console = _console()
+    console.print(f"artifacts: {unchanged} files compared, all as their steps left them")
     rows = audit.identity.comparisons
     worst = audit.identity.worst
     console.print(

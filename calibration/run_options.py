@@ -25,7 +25,7 @@ class RunOptions:
     Parameters
     ----------
     seed : int
-        The one seed of everything that is drawn.
+        The one seed of everything that is drawn, 0 to 2**64 - 1.
     engine : str
         Name of the tax-benefit engine.
     period : int
@@ -35,7 +35,7 @@ class RunOptions:
     clones : int
         N, copies of each record.
     presets : tuple of str
-        Which weight vectors to fit, see the module.
+        Which weight vectors to fit, names of `calibration.select.PRESETS`.
     records : int or None
         Columns to retain, in place of presets.
     trees : int
@@ -57,13 +57,19 @@ class RunOptions:
     trees: int = 20
 
     def __post_init__(self) -> None:
+        records = () if self.records is None else ("records",)
+        for name in ("seed", "period", "households", "clones", "trees", *records):
+            if isinstance(value := getattr(self, name), bool) or not isinstance(value, int):
+                raise PipelineError(f"{name} is {value!r}; give a whole number")
         for name in ("households", "clones", "trees"):
             if getattr(self, name) < 1:
                 raise PipelineError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.seed < 0:
-            raise PipelineError(f"seed is {self.seed}; give 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise PipelineError(f"seed is {self.seed}; give 0 to 2**64 - 1")
         if self.records is not None and not 1 <= self.records <= self.columns:
             raise PipelineError(f"records is {self.records}; give 1 to C = {self.columns}")
+        if isinstance(self.presets, str):
+            raise PipelineError(f"presets is {self.presets!r}; give a tuple of names")
         if unknown := [p for p in self.presets if p not in PRESETS]:
             raise PipelineError(f"no preset {unknown[0]!r}; there are {', '.join(PRESETS)}")
         if not self.presets and self.records is None:

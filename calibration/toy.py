@@ -52,7 +52,9 @@ def after(stage: str) -> RunState:
     Returns
     -------
     RunState
-        The same object at every call; its arrays are not to be written to.
+        The same object at every call; its arrays are not to be written to. The files of
+        areas and the target database are not stored: `build_h5` and `TargetDatabase.write`
+        make them again in a moment.
 
     Raises
     ------

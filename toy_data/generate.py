@@ -69,7 +69,7 @@ def states(folder: Path, seed: int = SEED) -> None:
             shutil.copytree(
                 made / part,
                 folder / "states" / part,
-                ignore=shutil.ignore_patterns(*NOT_STORED, "unified_run_config.json"),
+                ignore=shutil.ignore_patterns(*NOT_STORED, "*unified_run_config.json"),
             )
 
 

@@ -65,7 +65,8 @@ class L0Options:
         all columns before any gate closes; at 0.9 the selection starts from a poor fit.
     weight_jitter, logit_jitter : float
         Standard deviation of noise on theta and log alpha at the start. It separates
-        columns that are copies of each other, which would otherwise move as one.
+        columns that are copies of each other from the first epoch on; without it they move
+        as one until gate noise parts them.
     learning_rate : float
         Adam's step, in log-weight and gate logit: 0.1 lets a weight change by 10 % per epoch.
     schedule : {"constant", "cosine"}
@@ -73,9 +74,9 @@ class L0Options:
         survivors; the noise that it leaves in the weights goes with the refit. "cosine"
         lets the rate fall to 0, so that gates settle: choose it with `refit=False`.
     epochs : int
-        Length of the gate phase. Gates begin to close after 50 to 100 epochs, the loss
-        jumps, and it takes several hundred more to recover: 100 is the worst place to stop.
-        600 is past the recovery.
+        Length of the gate phase. Gates begin to close after some 50 epochs, the loss rises,
+        and the set of open columns goes on changing for several hundred more: 100 is a bad
+        place to stop, 600 is past the recovery.
     adam_epsilon : float
         Added to the root of Adam's second moment. It must lie below every gradient that
         matters: an idle gate feels lambda_0 P (1 - P), about 1e-12 for lambda_0 = 1e-8,

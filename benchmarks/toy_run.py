@@ -1,0 +1,107 @@
+"""Time the toy run and the bare import.
+
+    python benchmarks/toy_run.py [--record]
+
+Prints the median of several runs, each in a process of its own: seconds that `import
+calibration` takes, and CPU seconds of `calibration run` after its imports, the process
+that reads the files again included (its own imports are counted, ours are not).
+`--record` writes `benchmarks/results/toy_run.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+RUNS = 7
+RESULTS = Path(__file__).parent / "results" / "toy_run.json"
+
+IMPORT = """
+import time
+start = time.perf_counter()
+import calibration
+print(time.perf_counter() - start)
+"""
+
+# Everything a run imports is imported first, so that the clock sees the work alone.
+RUN = """
+import os, resource, sys, tempfile
+from pathlib import Path
+import sklearn.ensemble, sklearn.tree, scipy.optimize, scipy.sparse, h5py
+from calibration.engines import toy
+from calibration.pipeline import run
+from calibration.toy import folder
+
+def cpu():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+with tempfile.TemporaryDirectory() as scratch:
+    start = cpu()
+    run(folder(), Path(scratch) / "run")
+    print(cpu() - start)
+"""
+
+
+def measure(code: str) -> list[float]:
+    """Run code several times, each in a new interpreter, and collect what it prints."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=environment,
+            ).stdout
+        )
+        for _ in range(RUNS)
+    ]
+
+
+def main() -> None:
+    """Measure, print, and record if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="write the results file")
+    record = parser.parse_args().record
+    measured = {"import_seconds": measure(IMPORT), "run_cpu_seconds": measure(RUN)}
+    result = {
+        name: {
+            "median": round(statistics.median(values), 3),
+            "min": round(min(values), 3),
+            "max": round(max(values), 3),
+        }
+        for name, values in measured.items()
+    }
+    result |= {
+        "runs": RUNS,
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(text)
+    if record:
+        RESULTS.write_text(text, encoding="utf-8")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -17,12 +17,14 @@ from calibration.artifacts import RunState, write_rows
 from calibration.checks import CheckResult, require_all, run_checks
 from calibration.dataset import Table
 from calibration.diagnostics import (
+    area_table,
     group_table,
     identity_table,
     log_table,
     run_config,
     targets_of,
     unified_table,
+    untargeted_table,
     validation_table,
     write_diagnostics,
 )
@@ -38,7 +40,6 @@ from calibration.publish_local_area import AreaStatus, area_columns
 from calibration.run_folder import step_seconds
 from calibration.run_options import Workspace
 from calibration.targets import Target
-from calibration.weight_statistics import area_table, untargeted_table
 
 __all__ = ["Audit", "audit", "diagnostics", "prefix_of"]
 
@@ -103,12 +104,13 @@ def audit(state: RunState) -> Audit:
     }
     paths = {claim.name: claim.path for claim in claims}
     values = evaluate_files(paths, asked, state.dataset, state.engine)
+    vectors = list(state.weights_by_preset.values())
     checks = run_checks(
         state.clones,
         state.inputs.crosswalk,
         state.matrix,
-        state.weights,
-        columns=np.flatnonzero(state.weights > 0),
+        vectors,
+        columns=np.flatnonzero(np.any(vectors, axis=0)),
     )
     validation = validation_table(areas, values, state.targets, empty=empty)
     return Audit(compare_files(state.matrix, claims, values), checks, validation)

@@ -79,7 +79,7 @@ def run_checks(
     clones: Clones,
     crosswalk: Crosswalk,
     matrix: CalibrationMatrix,
-    weights: Floats,
+    weights: Sequence[Floats],
     *,
     columns: Ints,
 ) -> list[CheckResult]:
@@ -90,7 +90,8 @@ def run_checks(
     clones : Clones
     crosswalk : Crosswalk
     matrix : CalibrationMatrix
-    weights : ndarray of float64, shape (C,)
+    weights : sequence of ndarray of float64, shape (C,) each
+        Every vector that files are written with.
     columns : ndarray of int64, shape (n,)
         Columns to look at; all of them on a small run, a sample on a large one.
 
@@ -212,22 +213,23 @@ def entity_links(clones: Clones, households: Dataset, columns: Ints) -> CheckRes
     return CheckResult("entity_links", compared, wrong, example)
 
 
-def float64_sums(matrix: CalibrationMatrix, weights: Floats) -> CheckResult:
-    """Compare X w with sums that are rounded once, at the end.
+def float64_sums(matrix: CalibrationMatrix, weights: Sequence[Floats]) -> CheckResult:
+    """Compare each X w with sums that are rounded once, at the end.
 
     A float64 sum of n terms is off by at most n 2^-53 of sum |x| w; a float32 sum of five
     million terms is off by up to a percent.
     """
-    estimates = matrix.estimates(weights)
-    wrong = []
+    compared, wrong = 0, []
     indptr = matrix.X.indptr
-    for i, estimate in enumerate(estimates):
+    pairs = ((w, i, estimate) for w in weights for i, estimate in enumerate(matrix.estimates(w)))
+    for w, i, estimate in pairs:
+        compared += 1
         part = slice(indptr[i], indptr[i + 1])
-        terms = matrix.X.data[part].astype(np.float64) * weights[matrix.X.indices[part]]
+        terms = matrix.X.data[part].astype(np.float64) * w[matrix.X.indices[part]]
         allowed = max(len(terms), 1) * 2.0**-52 * math.fsum(np.abs(terms))
         if not abs(estimate - math.fsum(terms)) <= allowed:
             wrong.append(f"{matrix.targets[i].name}: {estimate:.9g}, not {math.fsum(terms):.9g}")
-    return CheckResult("float64_sums", len(estimates), len(wrong), wrong[0] if wrong else "")
+    return CheckResult("float64_sums", compared, len(wrong), wrong[0] if wrong else "")
 
 
 # -- plain twins -----------------------------------------------------------------------

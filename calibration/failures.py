@@ -141,7 +141,7 @@ def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> 
         with shared():
             identity = check_identity(matrix, claims, clones.dataset, clones.engine)
             columns = np.flatnonzero(e.weights > 0)
-            checks = run_checks(clones, e.crosswalk, matrix, e.weights, columns=columns)
+            checks = run_checks(clones, e.crosswalk, matrix, [e.weights], columns=columns)
     return Outcome(identity, checks)
 
 

@@ -14,18 +14,23 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from scipy.optimize import linprog
 
-from calibration.diagnostics import group_table, log_table, summary, unified_table, write_csv
-from calibration.explain import Cause, explain
-from calibration.geography import Area, GeographyAssignment, Level
-from calibration.matrix import CalibrationMatrix, RowStatus
-from calibration.targets import Target, parse_constraint
-from calibration.weight_statistics import (
+from calibration.diagnostics import (
+    Cause,
     area_table,
     design_effect,
     effective_size,
+    explain,
+    group_table,
+    log_table,
     row_statistics,
+    summary,
     top_share,
+    unified_table,
+    write_csv,
 )
+from calibration.geography import Area, GeographyAssignment, Level
+from calibration.matrix import CalibrationMatrix, RowStatus
+from calibration.targets import Target, parse_constraint
 
 WEIGHTS = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1e12))
 VARIABLES = ("person_count", "tax_unit_count", "agi", "snap")

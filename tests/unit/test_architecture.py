@@ -49,7 +49,10 @@ ROOMS = {
     "fit": words("""l0 l0.gates l0.inputs l0.noise l0.objective l0.options l0.phases l0.portable
               l0.problem l0.run l0.state select"""),
     "files": ["publish_local_area"],
-    "diagnostics": words("evaluate identity checks weight_statistics diagnostics explain"),
+    "diagnostics": words("""evaluate identity checks diagnostics diagnostics.causes
+              diagnostics.headlines diagnostics.log diagnostics.relative diagnostics.rows
+              diagnostics.unified diagnostics.untargeted diagnostics.validation
+              diagnostics.weights diagnostics.write"""),
 }  # fmt: skip
 
 SHELL = words("""

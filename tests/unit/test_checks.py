@@ -60,7 +60,7 @@ def assert_found(result: CheckResult, compared: int, wrong: int, *words: str):
 def test_all_checks_pass_on_the_toy_run(state):
     """On every retained column each check compares something and finds nothing."""
     kept = np.flatnonzero(state.weights > 0)
-    parts = (state.clones, state.inputs.crosswalk, state.matrix, state.weights)
+    parts = (state.clones, state.inputs.crosswalk, state.matrix, [state.weights])
     results = run_checks(*parts, columns=kept)
     assert [result.name for result in results] == [
         "takeup_key", "thresholds_current", "geography_of_block",
@@ -81,7 +81,7 @@ def test_a_check_that_compared_nothing_has_failed(state):
         geography_of_block(nobody, state.inputs.crosswalk),
         entity_links(state.clones, nobody, NONE),
         filer_gate(state.clones, nobody),
-        float64_sums(empty, state.weights),
+        float64_sums(empty, [state.weights]),
     ]
     for result in results:
         assert (result.compared, result.wrong, result.passed) == (0, 0, False)
@@ -111,7 +111,7 @@ def test_an_engine_without_filers_has_no_filer_gate(state):
             return getattr(state.clones.engine, name)
 
     clones = replace(state.clones, engine=Without())
-    parts = (clones, state.inputs.crosswalk, state.matrix, state.weights)
+    parts = (clones, state.inputs.crosswalk, state.matrix, [state.weights])
     names = [result.name for result in run_checks(*parts, columns=COLUMNS)]
     assert "filer_gate" not in names
     assert len(names) == 5
@@ -215,7 +215,7 @@ def test_a_sum_that_is_off_is_seen(state, monkeypatch, error):
         return estimates
 
     monkeypatch.setattr(checks.CalibrationMatrix, "estimates", off)
-    found = float64_sums(state.matrix, state.weights)
+    found = float64_sums(state.matrix, [state.weights])
     assert_found(found, len(state.targets), 1, state.matrix.names[9])
 
 

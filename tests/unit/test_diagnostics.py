@@ -12,24 +12,33 @@ import pytest
 from scipy import sparse
 from scipy.optimize import linprog
 
-from calibration import weight_statistics
 from calibration.clones import Clones
 from calibration.dataset import Dataset
 from calibration.diagnostics import (
+    MEASURES,
+    Cause,
+    area_table,
+    check_weights,
+    design_effect,
+    effective_size,
+    explain,
     group_table,
     identity_table,
     log_table,
+    row_statistics,
     run_config,
     summary,
     targets_of,
+    top_share,
     unified_table,
+    untargeted,
+    untargeted_table,
     validation_table,
     write_csv,
     write_diagnostics,
 )
 from calibration.engines import Variable
 from calibration.errors import DiagnosticsError
-from calibration.explain import Cause, explain
 from calibration.files import hash_file, read_json, write_json
 from calibration.geography import Area, GeographyAssignment, Level
 from calibration.identity import Comparison, IdentityReport
@@ -37,16 +46,6 @@ from calibration.l0 import fit_l0
 from calibration.matrix import CalibrationMatrix
 from calibration.takeup import Thresholds
 from calibration.targets import Target, parse_constraint
-from calibration.weight_statistics import (
-    MEASURES,
-    area_table,
-    check_weights,
-    design_effect,
-    effective_size,
-    row_statistics,
-    top_share,
-    untargeted_table,
-)
 
 UNIFIED_COLUMNS = ["target", "true_value", "estimate", "rel_error", "abs_rel_error", "achievable"]
 LOG_COLUMNS = [
@@ -299,7 +298,7 @@ def test_untargeted_totals_do_not_depend_on_chunks(clones, monkeypatch):
     """Households materialised two at a time add up to the same totals."""
     w = [20, 10, 1, 0, 10, 0]
     whole = untargeted_table(clones, np.full(6, 10.0), w)
-    monkeypatch.setattr(weight_statistics, "CHUNK", 2)
+    monkeypatch.setattr(untargeted, "CHUNK", 2)
     parts = untargeted_table(clones, np.full(6, 10.0), w)
     assert parts["fitted"].tolist() == whole["fitted"].tolist()
     assert parts["initial"].tolist() == whole["initial"].tolist()

@@ -94,9 +94,10 @@ def test_a_float32_sum_of_five_million_terms_breaks_the_identity(long_row):
 
 def test_float32_sums_in_the_kernel_are_seen_by_their_check(long_row):
     """`float64_sums` passes on the package's estimates and fails on single-precision ones."""
-    assert float64_sums(*long_row).passed
+    matrix, weights = long_row
+    assert float64_sums(matrix, [weights]).passed
     with find(SUMS).inject():
-        found = float64_sums(*long_row)
+        found = float64_sums(matrix, [weights])
     assert (found.compared, found.wrong) == (1, 1)
     assert found.name == find(SUMS).detector
     assert "national/snap" in found.example

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import audit, toy
-from calibration.artifacts import read_rows, write_rows
+from calibration.artifacts import RunState, read_rows, write_rows
 from calibration.audit import prefix_of
 from calibration.checks import CheckResult
 from calibration.errors import IdentityError, PipelineError
@@ -235,6 +235,25 @@ def test_a_run_that_fails_its_checks_can_be_looked_into(own_run, monkeypatch):
     assert passed.pop("takeup_key") == "False"
     assert set(passed.values()) == {"True"}
     assert read_json(own_run / "meta.json")["status"] == "failed"
+
+
+def test_the_checks_look_at_every_column_that_a_file_holds(finished_run, monkeypatch):
+    """A column that only the national vector keeps is checked, and both vectors' sums are."""
+    vectors = read_npz(finished_run / "artifacts" / "weights.npz")
+    column = np.flatnonzero(vectors["national"])[0]
+    vectors["local"][column] = 0.0
+    monkeypatch.setattr(RunState, "weights_by_preset", vectors)
+    seen = {}
+
+    def remember(*parts, columns):
+        seen.update(vectors=parts[3], columns=columns)
+        return []
+
+    monkeypatch.setattr(audit, "run_checks", remember)
+    audit.audit(RunState(finished_run, "files", toy.folder()))
+    assert column in seen["columns"]
+    assert len(seen["columns"]) == np.count_nonzero(vectors["local"]) + 1
+    assert [id(w) for w in seen["vectors"]] == [id(w) for w in vectors.values()]
 
 
 @pytest.mark.parametrize("vector", ["local", "national"])

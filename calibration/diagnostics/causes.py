@@ -30,7 +30,7 @@ Where a fit has ended, pushes and gain balance. The largest push names the other
 Axes: targets i, k in [0, T), columns j in [0, C). Sums are float64.
 
 Source: the balance is the first-order condition of the loss of `calibration.l0`; derived
-here. Range, support and floor: see `calibration.weight_statistics`.
+here. Range, support and floor: see `calibration.diagnostics.rows`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.diagnostics.rows import RowStatistics, row_statistics
+from calibration.diagnostics.weights import check_weights
 from calibration.errors import DiagnosticsError, near
 from calibration.matrix import CalibrationMatrix, RowStatus
 from calibration.targets import Target
-from calibration.weight_statistics import RowStatistics, check_weights, row_statistics
 
 __all__ = ["Cause", "Explanation", "explain"]
 

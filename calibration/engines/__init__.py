@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal, Protocol, runtime_checkable
 
 from calibration.dataset import Array, Dataset
@@ -24,7 +25,13 @@ __all__ = ["Engine", "Kind", "Variable", "load_engine", "require"]
 
 Kind = Literal["float", "int", "bool", "str"]
 
-_ENGINES = {"toy": "calibration.engines.toy"}
+_ENGINES = {
+    "policyengine": "calibration.engines.policyengine",
+    "taxcalc": "calibration.engines.taxcalc",
+    "toy": "calibration.engines.toy",
+}
+_NEEDS = {"policyengine": "policyengine_us", "taxcalc": "taxcalc"}
+"""Libraries that come with the extra of the same name as the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +115,15 @@ def load_engine(name: str) -> Engine:
     Raises
     ------
     EngineError
-        If there is no such engine.
+        If there is no such engine, or the library it stands on is not installed.
     """
     if name not in _ENGINES:
         raise EngineError(f"no engine {name!r}; there are: {', '.join(sorted(_ENGINES))}")
+    if name in _NEEDS and find_spec(_NEEDS[name]) is None:
+        raise EngineError(
+            f"the {name} engine needs {_NEEDS[name]}, which is not installed; "
+            f"pip install 'calibration-internals[{name}]'"
+        )
     return import_module(_ENGINES[name]).ENGINE
 
 

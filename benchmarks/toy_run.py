@@ -74,9 +74,9 @@ def main() -> None:
     measured = {"import_seconds": measure(IMPORT), "run_cpu_seconds": measure(RUN)}
     result = {
         name: {
-            "median": round(statistics.median(values), 3),
-            "min": round(min(values), 3),
-            "max": round(max(values), 3),
+            "median": float(f"{statistics.median(values):.3g}"),
+            "min": float(f"{min(values):.3g}"),
+            "max": float(f"{max(values):.3g}"),
         }
         for name, values in measured.items()
     }

@@ -1,7 +1,7 @@
 """What the stages of a run do, one function each, but for the fit and the diagnostics.
 
 An action reads what earlier stages stored, calls one stage module, and stores what that
-returns. Nothing is computed here. `calibration.pipeline` puts actions in order.
+returns. `calibration.pipeline` puts actions in order.
 """
 
 from __future__ import annotations

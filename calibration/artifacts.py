@@ -11,7 +11,7 @@
         uprating.csv      audit of the reconciliation
         matrix/           X, targets, w0
         weights.npz       a vector for each preset
-        fits.json         how each vector came about
+        fits.json         how each vector came about, fit_logs/ its path
         files/            one HDF5 file an area, files.csv lists them
     diagnostics/          tables about all of the above
 

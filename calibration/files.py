@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from calibration.errors import FileError
 
 __all__ = [
+    "UNFINISHED",
     "atomic_path",
     "hash_arrays",
     "hash_file",
@@ -34,6 +35,9 @@ __all__ = [
     "write_npz",
     "write_text",
 ]
+
+UNFINISHED = ".unfinished"
+"""Part of the name of a file that is still being written."""
 
 # What reading a damaged archive can raise, found by flipping every byte of one.
 _DAMAGE = (EOFError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError,
@@ -62,7 +66,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+            dir=path.parent, prefix=f".{path.name}.", suffix=f"{UNFINISHED}{path.suffix}"
         )
         os.close(handle)
     except OSError as error:
@@ -128,7 +132,7 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of a `.npz`.
+    """Read all arrays of a `.npz`; they cannot be written to.
 
     Raises
     ------
@@ -142,6 +146,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             stream.seek(-12, os.SEEK_END)
             if len(arrays) != int.from_bytes(stream.read(2), "little"):
                 raise ValueError("its directory has lost an array")
+            for array in arrays.values():
+                array.setflags(write=False)  # what is read may be shared: see `toy.after`
             return arrays
     except FileNotFoundError as error:
         raise FileError(f"{path} does not exist") from error

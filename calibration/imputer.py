@@ -135,13 +135,19 @@ class SequentialImputer:
         Raises
         ------
         ImputationError
-            If the imputer is not fitted, or a predictor does not fit the donor's; see
-            `Encoding.encode`.
+            If the imputer is not fitted, ids have another shape, or a predictor does not
+            fit the donor's; see `Encoding.encode`.
         """
         if not hasattr(self, "chain_"):
             raise ImputationError(f"imputer {self.name!r} is not fitted; call fit first")
         encoded = self.encoding_.encode(receiver)
         m = len(encoded.matrix)
+        keys = [np.asarray(part) for part in ids]
+        if wrong := [part.shape for part in keys if part.shape != (m,)]:
+            raise ImputationError(
+                f"imputer {self.name!r} got ids of shape {wrong[0]} for {m} receivers; give each "
+                "receiver its own"
+            )
         result = {v: np.zeros(m, dtype=column.dtype) for v, column in self._variables.items()}
         # Receivers with the same unseen predictors share a chain that does without them.
         patterns, which = np.unique(encoded.unseen, axis=0, return_inverse=True)
@@ -149,7 +155,7 @@ class SequentialImputer:
             rows = np.flatnonzero(which.reshape(-1) == number)
             chain = self._grow(pattern) if pattern.any() else self.chain_
             matrix = encoded.matrix[np.ix_(rows, ~pattern[self._column])]
-            mine = [np.broadcast_to(np.asarray(part), (m,))[rows] for part in ids]
+            mine = [part[rows] for part in keys]
             for group, forest in zip(self.groups, chain, strict=True):
                 u = (self.seed, "impute", self.name, group[0])
                 donors = forest.draw(

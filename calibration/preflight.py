@@ -5,6 +5,7 @@ column, a district without an income target, a level that no donor has: each wou
 some step after others have written their artifacts. Here the inputs are held against each
 other first, so that such a run stops with one message before it has made a folder.
 
+    year            has the engine its rules, and the retirement accounts their limits?
     households      are there as many as the sample is to keep?
     districts       has each an income target, and blocks enough for its clones?
     targets         can all be brought to the year, and do they fit their variables?
@@ -35,9 +36,9 @@ from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.predictors import Predictor, learn
 from calibration.puf_impute import PREDICTORS, demographics
 from calibration.puf_variables import puf_variables
-from calibration.retirement import ACCOUNTS
+from calibration.retirement import ACCOUNTS, limit
 from calibration.run_options import Workspace
-from calibration.social_security import PARTS
+from calibration.social_security import PARTS, check_parts
 from calibration.source_impute import DONORS, DonorSpec
 from calibration.source_predictors import derive
 from calibration.takeup import PROGRAMMES
@@ -62,6 +63,8 @@ def preflight(work: Workspace) -> None:
         Naming what does not fit, as the step would that needs it.
     """
     inputs, options = work.inputs, work.options
+    work.engine.simulate(inputs.survey, (), options.period)  # nothing, but of this year
+    limit("ira", options.period, np.zeros(1))
     have = inputs.survey.size(HOUSEHOLD)
     if options.households > have:
         raise PipelineError(f"households is {options.households}; the survey has {have}")
@@ -71,6 +74,7 @@ def preflight(work: Workspace) -> None:
     for target in targets:
         _check_kinds(target, work.engine)
     _check_survey(inputs.survey, _inputs_read(work.engine, targets))
+    check_parts(inputs.survey)
     _check_tax_file(inputs.survey, inputs.donors["puf"])
     records = _with_tax_variables(inputs.survey)
     for spec in DONORS:

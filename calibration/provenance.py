@@ -21,7 +21,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["code_hash", "commit", "import_closure"]
+__all__ = ["code_hash", "commit", "import_closure", "modified"]
 
 _PACKAGE = Path(__file__).parent
 _UNKNOWN = "0" * 40
@@ -41,6 +41,18 @@ def commit() -> str:
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return _UNKNOWN
     return _git("rev-parse", "HEAD") or _UNKNOWN
+
+
+@cache
+def modified() -> bool | None:
+    """Tell whether the package differs from `commit`; None if nothing says it."""
+    try:
+        return bool(import_module("calibration._build_info").MODIFIED)
+    except ModuleNotFoundError:
+        pass
+    if commit() == _UNKNOWN:
+        return None
+    return bool(_git("status", "--porcelain", "."))
 
 
 def _git(*arguments: str) -> str | None:

@@ -22,6 +22,7 @@ from calibration.artifacts import STAGES, RunState
 from calibration.audit import Audit
 from calibration.diagnostics import summary, unified_table
 from calibration.errors import PipelineError
+from calibration.identity import TOLERANCE
 from calibration.l0.run import Status
 from calibration.run_folder import read_meta, resume_command
 from calibration.run_options import RunOptions
@@ -187,6 +188,8 @@ def show_run(state: RunState) -> None:
     for name, s in zip(vectors, found, strict=True):
         target, error = s.worst[0]
         console.print(f"worst target ({name}): {target}, off by {100 * error:+.1f} %")
+        if not state.fits[name]["reached"]:
+            console.print(f"fit ({name}): no penalty keeps within 2 % of the columns aimed at")
         if state.fits[name]["status"] != Status.CONVERGED.name:
             console.print(f"fit ({name}): {state.fits[name]['message']}")
     _show_identity(console, state)
@@ -222,13 +225,16 @@ def _percent(share: float) -> str:
 def _show_identity(console: Console, state: RunState) -> None:
     rows = state.table("identity")
     worst = max(rows, key=lambda row: float(row["gap"] or "inf"))
+    within = sum(float(row["gap"] or "inf") <= TOLERANCE for row in rows)
     console.print(
-        f"X w identity: {len(rows)} rows compared on {len({r['file'] for r in rows})} files, all "
-        f"within 1e-5; worst {float(worst['gap']):.1e}, {worst['target']} on {worst['file']}"
+        f"X w identity: {len(rows)} rows compared on {len({r['file'] for r in rows})} files, "
+        f"{within} within {TOLERANCE:.0e}; worst {float(worst['gap']):.1e}, {worst['target']} on "
+        f"{worst['file']}"
     )
     checks = state.table("checks")
     compared = sum(int(row["compared"]) for row in checks)
-    console.print(f"checks: {len(checks)} passed, {compared} things compared")
+    passed = sum(row["passed"] == "True" for row in checks)
+    console.print(f"checks: {passed} of {len(checks)} passed, {compared} things compared")
 
 
 def show_audit(audit: Audit, unchanged: int) -> None:

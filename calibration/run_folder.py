@@ -30,8 +30,8 @@ from typing import Any
 
 from calibration import __version__
 from calibration.errors import PipelineError
-from calibration.files import read_json, write_json
-from calibration.provenance import commit
+from calibration.files import UNFINISHED, read_json, write_json
+from calibration.provenance import commit, modified
 
 __all__ = [
     "SCHEMA",
@@ -51,7 +51,7 @@ SCHEMA = 1
 
 _META = {"data", "options", "resume_history", "sha", "status", "step_timings"}  # read back
 # What a killed `files.atomic_path`, or SQLite at work on its file, leaves behind.
-_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}(\.[\w-]+)?")
+_UNFINISHED = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}(\.[\w-]+)?")
 
 
 def new_run_id(when: datetime | None = None) -> str:
@@ -84,8 +84,11 @@ def log_event(folder: Path, step: str, event: str) -> None:
     line = json.dumps({"time": now(), "step": step, "event": event}, sort_keys=True)
     path = folder / "events.jsonl"
     try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with path.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else f"\n{line}"  # a kill cut it short
+            stream.write(f"{line}\n".encode())
     except OSError as error:
         raise PipelineError(f"cannot write {path}: {error.strerror}") from error
 
@@ -102,7 +105,7 @@ def step_seconds(folder: Path) -> dict[str, float]:
         step, when = event["step"], datetime.fromisoformat(event["time"])
         if event["event"] == "start":
             began[step] = when
-        elif event["event"] == "done":
+        elif event["event"] == "done" and step in began:
             seconds[step] = (when - began[step]).total_seconds()
     return seconds
 
@@ -161,7 +164,8 @@ def recorded(folder: Path, data: Path, options: Mapping[str, Any]) -> Iterator[d
             f"{folder} was started with another {' and '.join(changed)}; use a new folder"
         )
     if meta["status"] != "new":
-        resumed = {"resumed_at": now(), "code_sha": commit(), "original_sha": meta["sha"]}
+        resumed = {"resumed_at": now(), "code_sha": commit(), "code_modified": modified()}
+        resumed["original_sha"] = meta["sha"]
         meta["resume_history"].append(resumed)
     meta |= {"status": "running", "error": None, "data": str(data.resolve())}
     write_json(path, meta)
@@ -181,6 +185,7 @@ def _new_meta(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         "run_id": folder.name,
         "branch": None,
         "sha": commit(),
+        "modified": modified(),
         "version": __version__,
         "start_time": now(),
         "status": "new",
@@ -208,13 +213,20 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     PipelineError
-        If another process works there, or the folder cannot be made or written.
+        If another process works there, the folder cannot be made or written, or it holds
+        files that are not those of a run: a run removes what stands where it writes.
     """
+    path = folder / "run.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        names = {found.name for found in folder.iterdir()}
     except OSError as error:
         raise PipelineError(f"cannot make {folder}: {error.strerror}") from error
-    path = folder / "run.lock"
+    foreign = [n for n in sorted(names) if n != path.name and not _UNFINISHED.fullmatch(n)]
+    if foreign and "meta.json" not in names:
+        raise PipelineError(
+            f"{folder} holds {foreign[0]!r} and is not a run folder; give a new or an empty one"
+        )
     handle = _lock(path)
     try:
         yield

@@ -9,7 +9,8 @@ survey, and
 The largest part takes what rounding leaves, so the sum is exact. Where shares cannot be
 had, because the survey has too few recipients or the shares drawn vanish, age decides: a
 person of 62, the earliest age for old-age benefits, or more is retired, a younger one
-disabled. The parts of the CPS half are the survey's answers and stay.
+disabled. The parts of the CPS half are the survey's answers and stay; a survey whose parts
+do not add up to its own total is refused.
 
 Axes: persons (n,), parts k in the order of `PARTS`, shares (n, 4).
 
@@ -30,7 +31,7 @@ from calibration.imputer import SequentialImputer
 from calibration.predictors import Predictor
 from calibration.qrf import ForestOptions
 
-__all__ = ["EARLIEST_AGE", "PARTS", "by_age", "impute_parts", "split"]
+__all__ = ["EARLIEST_AGE", "PARTS", "by_age", "check_parts", "impute_parts", "split"]
 
 PARTS = (
     "social_security_retirement",
@@ -41,6 +42,8 @@ PARTS = (
 """Reasons for a benefit, in the order of the share axis."""
 
 EARLIEST_AGE = 62.0
+
+ROUNDING = 0.01  # USD; what single precision may add to sums of benefits
 
 # A recipient's role may be one that no recipient of a small survey has.
 _PREDICTORS = (
@@ -111,6 +114,32 @@ def split(total: Floats, shares: Floats, age: Floats) -> Floats:
     return parts
 
 
+def check_parts(survey: Dataset) -> None:
+    """Require that the parts of each person of a survey add up to the total.
+
+    Parameters
+    ----------
+    survey : Dataset
+        With `social_security` and the four parts on the person.
+
+    Raises
+    ------
+    ImputationError
+        If a column is missing, or naming a person whose parts do not.
+    """
+    for name in ("social_security", *PARTS):
+        if name not in survey.person:
+            raise ImputationError(f"the person table has no column {name!r}; the split needs it")
+    total = np.asarray(survey["social_security"], dtype=np.float64)
+    parts = np.column_stack([survey[part] for part in PARTS]).sum(axis=1)
+    if (odd := ~(np.abs(parts - total) <= ROUNDING)).any():
+        person = np.argmax(odd)
+        raise ImputationError(
+            f"person {survey['person_id'][person]} has social_security {total[person]:g}, its "
+            f"parts add up to {parts[person]:g}; make the survey consistent ({odd.sum()} persons)"
+        )
+
+
 def impute_parts(
     dataset: Dataset,
     predictors: Table,
@@ -145,11 +174,10 @@ def impute_parts(
     Raises
     ------
     ImputationError
-        If a part is missing from the survey, or a total is below 0.
+        If a part is missing from the survey, the parts of its people do not add up, or a
+        total is below 0.
     """
-    for name in ("social_security", *PARTS):
-        if name not in dataset.person:
-            raise ImputationError(f"the person table has no column {name!r}; the split needs it")
+    check_parts(dataset.take_households(np.flatnonzero(~dataset["is_puf_clone"])))
     total, age = dataset["social_security"], predictors["age"]
     known = np.column_stack([dataset[part] for part in PARTS]).astype(np.float64)
     taught = ~clone & (total > 0) & (np.maximum(known, 0).sum(axis=1) > 0) & (weight > 0)

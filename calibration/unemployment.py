@@ -4,6 +4,9 @@ The survey counts weeks, the tax file knows the benefit. A person of the PUF hal
 compensation above 0 draws the weeks of somebody of the survey who was unemployed for at
 least one; without compensation there are none. A year has 52 weeks.
 
+The CPS half keeps its weeks, which are answers, while its compensation is drawn from the
+tax file like that of the other half. There the two need not agree person by person.
+
 Axes: persons (n,).
 
 Source: PolicyEngine/policyengine-us-data e01a0384, calibration/puf_impute.py, from which

@@ -9,8 +9,8 @@ does the same in an empty folder and compares.
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -101,7 +101,9 @@ def _areas(areas: list[Area]) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Generate into the folder named on the command line."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(prog="python -m calibration.toy_data.generate")
+    parser.add_argument("folder", type=Path, help="where to write; its states are replaced")
+    folder = parser.parse_args().folder
     inputs(folder)
     states(folder)
     seal(folder)

@@ -201,6 +201,8 @@ SPOILED = [
      ["zip_code is text"]),
     ("text against number", line("targets.csv", "nation,US,snap,zip_code>=5,2024,1,x"),
      ["zip_code>=5", "text"]),
+    ("parts apart from total", cell(PERSONS, "social_security_survivors", "5000"),
+     ["person ", "its parts add up to 5000", "make the survey consistent"]),
     ("no factor for year", cell("targets.csv", "period", "1950"), ["from 1950 to 2024"]),
     ("parent and children apart", edit("targets.csv", shrink_nation),
      ["national/adjusted_gross_income", "do not measure the same thing"]),

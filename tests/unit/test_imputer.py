@@ -172,6 +172,15 @@ def test_marginal_without_any_predictor_left_is_the_donor_sample():
     assert abs(heavy - 0.5) < 4 * np.sqrt(0.25 / m)
 
 
+def test_each_receiver_has_an_id_of_its_own():
+    """One id for all would be one draw for all; ids of another number are refused."""
+    chain = SequentialImputer("d", (AGE,), (("rent",),), seed=2, options=FEW)
+    chain.fit(people(50), np.ones(50))
+    for ids in ([7], np.arange(4)):
+        with pytest.raises(ImputationError, match=r"ids of shape \(\d,\) for 5 receivers"):
+            chain.draw(people(5, seed=1), ids)
+
+
 # -- chains ----------------------------------------------------------------------------
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration import audit, toy
+from calibration import audit, fit_stage, toy
 from calibration.artifacts import RunState, read_rows, write_rows
 from calibration.audit import prefix_of
 from calibration.checks import CheckResult
-from calibration.errors import IdentityError, PipelineError
+from calibration.errors import EngineError, FitError, IdentityError, PipelineError
 from calibration.files import read_json, read_npz
 from calibration.fit_stage import LOG_EVERY
 from calibration.geography import Area, Level
 from calibration.inputs import income_targets, read_crosswalk
+from calibration.l0.run import Status
 from calibration.pipeline import STEPS, RunOptions, run
 from calibration.preflight import preflight
 from calibration.run_options import Workspace
@@ -215,6 +216,28 @@ def test_the_log_is_of_the_fit_that_was_kept(preset):
     assert facts["options"]["penalty"] in [penalty for penalty, _ in facts["trials"]]
 
 
+def test_a_ruined_fit_is_no_result(tmp_path, monkeypatch):
+    """A fit that diverged stops the run at once, and says so; nothing is published from it."""
+    real = fit_stage.fit_to_budget
+
+    def wild(*parts, **options):
+        found = real(*parts, **options)
+        return replace(found, fit=replace(found.fit, status=Status.DIVERGED, message="row 7"))
+
+    monkeypatch.setattr(fit_stage, "fit_to_budget", wild)
+    with pytest.raises(FitError, match="the fit of 'local' is no result: row 7"):
+        run(toy.folder(), tmp_path / "run")
+    assert not (tmp_path / "run" / "artifacts" / "files").exists()
+    assert read_json(tmp_path / "run" / "meta.json")["status"] == "failed"
+
+
+def test_preflight_asks_for_the_rules_of_the_year(tmp_path):
+    """A year that the engine has no rules for is refused before a folder is made."""
+    with pytest.raises(EngineError, match="rules of 2024, not of 2025"):
+        run(toy.folder(), tmp_path / "run", RunOptions(period=2025))
+    assert not (tmp_path / "run").exists()
+
+
 # -- the last word -------------------------------------------------------------------------
 
 
@@ -239,7 +262,8 @@ def test_a_run_that_fails_its_checks_can_be_looked_into(own_run, monkeypatch):
 
 def test_the_checks_look_at_every_column_that_a_file_holds(finished_run, monkeypatch):
     """A column that only the national vector keeps is checked, and both vectors' sums are."""
-    vectors = read_npz(finished_run / "artifacts" / "weights.npz")
+    stored = read_npz(finished_run / "artifacts" / "weights.npz")
+    vectors = {name: w.copy() for name, w in stored.items()}
     column = np.flatnonzero(vectors["national"])[0]
     vectors["local"][column] = 0.0
     monkeypatch.setattr(RunState, "weights_by_preset", vectors)

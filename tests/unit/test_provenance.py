@@ -10,7 +10,7 @@ import pytest
 
 from calibration import provenance, toy
 from calibration.pipeline import STEPS, RunOptions, run
-from calibration.provenance import code_hash, commit, import_closure
+from calibration.provenance import code_hash, commit, import_closure, modified
 
 SOURCES = {
     "__init__.py": "",
@@ -43,7 +43,7 @@ def package(tmp_path, monkeypatch) -> Path:
 
 def forget():
     """Empty the caches, which hold for one state of the sources."""
-    for function in (commit, code_hash, provenance._imports, provenance._tables):
+    for function in (commit, modified, code_hash, provenance._imports, provenance._tables):
         function.cache_clear()
 
 
@@ -148,6 +148,17 @@ def test_a_checkout_says_its_commit(repository):
     git(repository, "add", ".")
     git(repository, "commit", "-m", "second")
     assert commit() == git(repository, "rev-parse", "HEAD")
+
+
+def test_a_changed_checkout_says_so(repository, package):
+    """A file of the package that differs from the commit, or is new, is a modification."""
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "second")
+    (repository / "README").write_text("y")  # not the package
+    assert modified() is False
+    modified.cache_clear()
+    (package / "new.py").write_text("")
+    assert modified() is True
 
 
 @pytest.mark.usefixtures("repository")

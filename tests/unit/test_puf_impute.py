@@ -10,7 +10,7 @@ from calibration.puf_impute import PREDICTORS, PufOptions, demographics, double,
 from calibration.puf_variables import THEMES, groups, puf_variables
 from calibration.qrf import ForestOptions
 from calibration.retirement import ACCOUNTS, cap, earnings, limit
-from calibration.social_security import PARTS, by_age, split
+from calibration.social_security import PARTS, by_age, check_parts, split
 
 OPTIONS = PufOptions(forest=ForestOptions(trees=5), min_social_security_donors=5)
 
@@ -403,6 +403,28 @@ def test_parts_sum_to_the_total_in_every_record(stage):
     assert np.abs(parts.sum(axis=1) - total).max() <= 1e-6
     assert (parts[total == 0] == 0).all()
     assert len(np.unique(parts.argmax(axis=1)[total > 0])) >= 3  # drawn, not all one kind
+
+
+def test_parts_sum_to_the_total_on_the_survey_s_half_too(stage):
+    """The CPS half keeps the survey's parts, and they are those of its total."""
+    result = stage[2]
+    survey = ~halves(result)[1]
+    parts = np.column_stack([result[p] for p in PARTS])[survey]
+    total = result["social_security"][survey]
+    assert (total > 0).sum() > 10
+    assert np.abs(parts.sum(axis=1) - total).max() <= 0.01
+
+
+def test_a_survey_whose_parts_do_not_add_up_is_refused(stage):
+    """The message names a person, the total and the sum."""
+    survey = stage[0]
+    person = int(np.argmax(survey["social_security"] > 0))
+    more = survey["social_security_disability"].copy()
+    more[person] += 5_000
+    spoilt = survey.with_columns("person", {"social_security_disability": more})
+    who = survey["person_id"][person]
+    with pytest.raises(ImputationError, match=rf"person {who} has social_security .* \(1 persons"):
+        check_parts(spoilt)
 
 
 def test_shares_that_vanish_follow_age():

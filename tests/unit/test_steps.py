@@ -292,11 +292,36 @@ def test_sweeping_removes_unfinished_files_only(tmp_path):
     """What `atomic_path` leaves when killed goes; files with names of people's own stay."""
     with atomic_path(tmp_path / "deep" / "a.json") as temporary:
         left = temporary.name
-    for name in (left, f"{left}-journal", ".keep", ".hidden.txt", "a.abcd1234.json"):
+    mine = {".keep", ".hidden.txt", "a.abcd1234.json", ".env.template", ".eslintrc.settings"}
+    for name in (left, f"{left}-journal", *mine):
         (tmp_path / "deep" / name).write_text("x")
     sweep(tmp_path)
     names = {p.name for p in (tmp_path / "deep").iterdir()}
-    assert names == {"a.json", ".keep", ".hidden.txt", "a.abcd1234.json"}
+    assert names == {"a.json", *mine}
+
+
+def test_a_folder_with_other_things_is_not_a_run(bench):
+    """What somebody keeps there stays; nothing is made, removed or locked."""
+    mine = {"notes.txt": "a", "diagnostics/paper.csv": "b", ".env.template": "c"}
+    for name, text in mine.items():
+        path = bench.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with pytest.raises(PipelineError, match=r"holds '.env.template' and is not a run folder"):
+        go(bench)
+    found = [p for p in sorted(bench.folder.rglob("*")) if p.is_file()]
+    assert {p.relative_to(bench.folder).as_posix(): p.read_text() for p in found} == mine
+
+
+def test_a_run_killed_before_its_first_record_goes_on(bench):
+    """A lock and an unfinished `meta.json` are no obstacle."""
+    bench.folder.mkdir(parents=True)
+    (bench.folder / "run.lock").write_text("")
+    with atomic_path(bench.folder / "meta.json") as temporary:
+        left = temporary.name
+    (bench.folder / "meta.json").unlink()
+    (bench.folder / left).write_text("{")
+    assert go(bench) == ALL
 
 
 # -- what is told ------------------------------------------------------------------------
@@ -398,6 +423,15 @@ def test_step_seconds_are_those_of_the_last_time(tmp_path, monkeypatch):
     with (tmp_path / "events.jsonl").open("a") as stream:
         stream.write('{"time": "19')
     assert step_seconds(tmp_path) == {"a": 2.5}
+
+
+def test_a_line_cut_short_costs_that_line_alone(tmp_path):
+    """The next event begins a line of its own; an end without a start has no length."""
+    (tmp_path / "events.jsonl").write_text('{"time": "2024-01-01T00:00:00+00:00", "st')
+    for event in ("start", "done"):
+        log_event(tmp_path, "b", event)
+    log_event(tmp_path, "a", "done")
+    assert set(step_seconds(tmp_path)) == {"b"}
 
 
 def test_events_that_cannot_be_written_are_an_error(tmp_path):

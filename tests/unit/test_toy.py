@@ -114,6 +114,16 @@ def test_every_table_can_be_read(table):
     assert all(row.keys() == rows[0].keys() and None not in row.values() for row in rows)
 
 
+def test_what_is_shared_cannot_be_written_to():
+    """The same object is handed out at every call, so its arrays refuse changes."""
+    state = toy.after("weights")
+    shared = [state.weights, state.matrix.X.data, state.matrix.w0, state.geography.block]
+    shared += [state.person["age"], state.household["household_weight"]]
+    for array in shared:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
 def test_a_missing_table_is_an_error():
     """A table that is not stored is named with its path."""
     with pytest.raises(PipelineError, match=r"cannot read .*no_such\.csv"):

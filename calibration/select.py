@@ -17,7 +17,8 @@ decides the budget.
 
 Trials share the problem and its noise, and each starts from the beginning: a start from
 another penalty's end would make the result depend on the search. The chosen fit is
-equal to `fit_l0` with that penalty, bit for bit.
+equal to `fit_l0` with that penalty, bit for bit. What a `watch` saw of it is handed out with
+it, so nobody has to fit again to have a log.
 
 Axes: rows T, columns C.
 
@@ -27,7 +28,8 @@ Source: bisection on log10(lambda): L0 paper harness (PolicyEngine/l0-paper at 0
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -39,7 +41,7 @@ from calibration.l0 import L0Fit, finish
 from calibration.l0.options import L0Options
 from calibration.l0.phases import run_gates
 from calibration.l0.problem import Problem
-from calibration.l0.run import Run, Status, start_run
+from calibration.l0.run import EpochStep, Run, Status, start_run
 
 __all__ = ["PRESETS", "BudgetFit", "Trial", "fit_to_budget"]
 
@@ -50,7 +52,7 @@ _TOLERANCE = 0.02
 _TRIALS = 16  # three times what a smooth curve needs
 _DIGITS = 3  # a penalty is rounded to so many: readable, and equal on every machine
 _FIRST = 1e-4
-_LOWEST, _HIGHEST = 1e-12, 1e6
+_LOWEST, _HIGHEST = 1e-12, 1e6  # the latter times the loss, if that exceeds 1
 
 
 class Trial(NamedTuple):
@@ -82,6 +84,8 @@ class BudgetFit:
         None if no trial lies there.
     trials : tuple of Trial
         All of them, in the order they were made.
+    watched : tuple
+        What `watch` gave for the chosen fit, gate phase and refit, in that order.
     """
 
     fit: L0Fit
@@ -92,6 +96,22 @@ class BudgetFit:
     more: Trial | None
     fewer: Trial | None
     trials: tuple[Trial, ...]
+    watched: tuple[Any, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """A run with what was seen of it; stands as its observer, and never pauses it."""
+
+    run: Run
+    watch: Callable[[EpochStep], Any] | None
+    status: Status | None = None
+    seen: list[Any] = field(default_factory=list)
+
+    def observe(self, step: EpochStep) -> None:
+        value = None if self.watch is None else self.watch(step)
+        if value is not None:
+            self.seen.append(value)
 
 
 def fit_to_budget(
@@ -105,6 +125,7 @@ def fit_to_budget(
     column_key: ArrayLike | None = None,
     block: ArrayLike | None = None,
     group: ArrayLike | None = None,
+    watch: Callable[[EpochStep], Any] | None = None,
 ) -> BudgetFit:
     """Fit with the penalty that retains a wanted number of records.
 
@@ -119,6 +140,9 @@ def fit_to_budget(
         reachable target.
     options : L0Options, optional
         Everything but `penalty`, which is what is looked for.
+    watch : function of an `EpochStep`, optional
+        Called after every logged epoch of every trial, and of the refit. What it gives for
+        the chosen fit, unless None, is kept in `BudgetFit.watched`; it changes no bit.
 
     Returns
     -------
@@ -139,9 +163,9 @@ def fit_to_budget(
     asked = _asked(records, preset, problem.n_columns)
     floor = 0 if preset is None else min(problem.n_reachable, problem.n_columns)
     budget = max(asked, floor)
-    run, status, trials = _search(problem, options, budget, floor)
-    fit = finish(run, status)
-    chosen = int(np.count_nonzero(run.median()[1]))
+    best, trials = _search(problem, options, budget, floor, watch)
+    fit = finish(best.run, best.status, best.observe)
+    chosen = int(np.count_nonzero(best.run.median()[1]))
     more = [trial for trial in trials if trial.retained >= budget]
     fewer = [trial for trial in trials if trial.retained < budget]
     return BudgetFit(
@@ -153,6 +177,7 @@ def fit_to_budget(
         more=min(more, key=lambda trial: trial.retained, default=None),
         fewer=max(fewer, key=lambda trial: trial.retained, default=None),
         trials=tuple(trials),
+        watched=tuple(best.seen),
     )
 
 
@@ -174,27 +199,34 @@ def _asked(records: int | None, preset: str | None, columns: int) -> int:
 
 
 def _search(
-    problem: Problem, options: L0Options, budget: int, floor: int
-) -> tuple[Run, Status | None, list[Trial]]:
+    problem: Problem,
+    options: L0Options,
+    budget: int,
+    floor: int,
+    watch: Callable[[EpochStep], Any] | None,
+) -> tuple[_Watched, list[Trial]]:
     """Run gate phases until one is near the budget; give the nearest and all trials.
 
     A count below `floor` is taken only if no trial reached it.
     """
     trials: list[Trial] = []
-    nearest: tuple[tuple[bool, int], Run, Status | None] | None = None
+    nearest: tuple[tuple[bool, int], _Watched] | None = None
     penalty, noise = _FIRST, None
+    highest = _highest(problem)
     while True:
         run = start_run(problem, replace(options, penalty=penalty))
         run.noise = noise = noise or run.noise  # same seed and columns: made once
-        status = run_gates(run)
+        trial = _Watched(run, watch)
+        trial.status = run_gates(run, trial.observe)
         trials.append(Trial(penalty, int(np.count_nonzero(run.median()[1]))))
         retained = trials[-1].retained
         distance = (retained < floor, abs(retained - budget))
-        if nearest is None or distance < nearest[0] or status is not None:
-            nearest = (distance, run, status)
-        following = _next_penalty(trials, budget)
-        if status is not None or _is_near(retained, budget, floor) or following is None:
-            return nearest[1], nearest[2], trials
+        ended = trial.status is not None
+        if nearest is None or distance < nearest[0] or ended:
+            nearest = (distance, trial)
+        following = _next_penalty(trials, budget, highest)
+        if ended or _is_near(retained, budget, floor) or following is None:
+            return nearest[1], trials
         penalty = following
 
 
@@ -202,7 +234,19 @@ def _is_near(retained: int, budget: int, floor: int) -> bool:
     return retained >= floor and abs(retained - budget) <= _TOLERANCE * budget
 
 
-def _next_penalty(trials: list[Trial], budget: int) -> float | None:
+def _highest(problem: Problem) -> float:
+    """Give a penalty beyond what a column is worth: far above the loss of none, or of the start.
+
+    The loss may be a sum over many rows, and a start far off leaves large second moments in
+    Adam, against which a penalty has to work.
+    """
+    nothing, _ = problem.misfit(np.zeros(problem.n_columns))
+    with np.errstate(over="ignore", invalid="ignore"):  # such a fit diverges, and says so
+        start, _ = problem.misfit(problem.start)
+    return _rounded(_HIGHEST * min(max(nothing, 1.0, start), 1e12))  # finite if squared in float32
+
+
+def _next_penalty(trials: list[Trial], budget: int, highest: float = _HIGHEST) -> float | None:
     """Where to look next; None if looking further cannot help."""
     if len(trials) >= _TRIALS:
         return None
@@ -214,9 +258,10 @@ def _next_penalty(trials: list[Trial], budget: int) -> float | None:
     step = 10.0**2 ** (len(trials) - 1)  # one decade out, then two, then four
     up = trials[-1].retained >= budget
     penalty = _rounded(trials[-1].penalty * step if up else trials[-1].penalty / step)
+    penalty = min(penalty, highest)  # both ends are tried before giving up
     if penalty < _LOWEST:
         penalty = 0.0
-    return None if penalty > _HIGHEST or penalty in tried else penalty
+    return None if penalty in tried else penalty
 
 
 def _bracket(trials: list[Trial], budget: int) -> tuple[Trial, Trial] | None:

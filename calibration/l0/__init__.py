@@ -22,7 +22,7 @@ probability is P(z > 0) itself; (6) the survivors are fitted again. `L0Options.u
 undoes (2), (4), (5) and (6).
 
 A fit amplifies small differences, and where gates are undecided they choose the survivors.
-`calibration.l0.portable` and `calibration.l0.inputs` say how equal inputs still give equal bits
+`calibration.l0.portable` and `calibration.l0.arguments` say how equal inputs still give equal bits
 on every machine.
 """
 
@@ -37,18 +37,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
+from calibration.l0.arguments import UnreachableRow
 from calibration.l0.gates import open_probability
-from calibration.l0.inputs import UnreachableRow
 from calibration.l0.objective import HISTORY
 from calibration.l0.options import L0Options
 from calibration.l0.phases import run_gates, run_refit
 from calibration.l0.problem import Problem
-from calibration.l0.run import Run, Status, Step, start_run
+from calibration.l0.run import EpochStep, Run, Status, start_run
 from calibration.l0.state import Checkpoint
 
 __all__ = ["L0Fit", "finish", "fit_l0"]
 
 Floats = NDArray[np.float64]
+
+_NAMED = 10  # rows that a message names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +64,7 @@ class L0Fit:
     status : Status
         Why the fit stopped; its value says what to try next.
     message : str
-        The same with the facts of this fit: epochs, loss, rows.
+        The same with the facts of this fit: epochs, loss, lost rows by number.
     estimates : (T,) array of float64
         X w, in the units of the targets.
     loss : float
@@ -78,7 +80,8 @@ class L0Fit:
     unreachable : tuple of UnreachableRow
         Rows left out of the loss, each with its reason.
     lost_rows : (rows,) array of int64
-        Reachable rows in which no survivor has an entry; their estimate is 0.
+        Reachable rows with a target other than 0 that no survivor can bring toward it: none
+        has an entry of its sign. A fit with such rows is never CONVERGED.
     options : L0Options
         What the fit was made with, seed included.
     epochs : int
@@ -123,7 +126,7 @@ def fit_l0(
     block: ArrayLike | None = None,
     group: ArrayLike | None = None,
     noise: ArrayLike | Callable[[int], NDArray[np.float64]] | None = None,
-    observe: Callable[[Step], bool | None] | None = None,
+    observe: Callable[[EpochStep], bool | None] | None = None,
     resume: Checkpoint | Path | str | None = None,
 ) -> L0Fit:
     """Minimise the L0 objective: few columns with positive weights that meet the targets.
@@ -135,8 +138,8 @@ def fit_l0(
     t : (T,) array of float
         Targets, in the units of the rows of X.
     w0 : (C,) array of float, optional
-        Start weights, all positive. By default one weight for all columns, the one with
-        the smallest loss.
+        Start weights, all positive. By default a column starts at the weight that, given
+        to all columns, comes nearest to the targets of its own rows.
     options : L0Options, optional
         All choices; `L0Options()` by default.
     column_key : (C,) array of integers, optional
@@ -147,12 +150,13 @@ def fit_l0(
         Rows that share one part of the loss, such as one variable at one level. By
         default all rows are one group.
     noise : (epochs, C) array of float or function of the epoch, optional
-        Uniforms for the gates in place of the keyed ones; epochs count from 1.
-    observe : function of a `Step`, optional
+        Uniforms for the gates in place of the keyed ones; epochs count from 1. A function
+        gives the same uniforms whenever it is asked for the same epoch.
+    observe : function of an `EpochStep`, optional
         Called after every logged epoch. It changes no bit of the result; if it returns
-        True, the fit pauses and carries a checkpoint.
+        True, the fit pauses, with the weights of that epoch, and carries a checkpoint.
     resume : Checkpoint or path, optional
-        Go on from there, with the same problem and options.
+        Go on from there, with the same problem, options and noise.
 
     Returns
     -------
@@ -163,7 +167,7 @@ def fit_l0(
     FitError
         Before the first epoch: a value that is not finite, a start weight that is not
         positive, a wrong length or type, a key that stands twice, no reachable row, or a
-        checkpoint of another problem or other options.
+        checkpoint of another problem, other options or other noise.
 
     Notes
     -----
@@ -193,7 +197,7 @@ def fit_l0(
 
 
 def finish(
-    run: Run, status: Status | None, observe: Callable[[Step], bool | None] | None = None
+    run: Run, status: Status | None, observe: Callable[[EpochStep], bool | None] | None = None
 ) -> L0Fit:
     """Turn a run whose gate phase has ended into a result, with a refit if it is due.
 
@@ -203,7 +207,7 @@ def finish(
         Its gate phase has ended or stopped.
     status : Status or None
         What `run_gates` returned: None if the phase is over.
-    observe : function of a `Step`, optional
+    observe : function of an `EpochStep`, optional
 
     Returns
     -------
@@ -219,11 +223,12 @@ def finish(
     with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit these may be infinite
         loss, _ = problem.misfit(weights)
         estimates = problem.estimates(weights)
+    lost = problem.lost_rows(kept)
     history = np.array(run.history, dtype=np.float64).reshape(-1, len(HISTORY))
     return L0Fit(
         weights=weights,
         status=status,
-        message=_message(run, status, loss, estimates),
+        message=_message(run, status, loss, lost, estimates),
         estimates=estimates,
         loss=loss,
         open_probability=open_probability(run.gates.parameters[1], options),
@@ -231,25 +236,27 @@ def finish(
         history={name: history[:, place].copy() for place, name in enumerate(HISTORY)},
         refit_losses=np.array(run.losses, dtype=np.float64),
         unreachable=problem.unreachable,
-        lost_rows=_lost_rows(problem, weights > 0),
+        lost_rows=lost,
         options=options,
         epochs=run.gates.epoch,
         checkpoint=run.checkpoint() if status is Status.PAUSED else None,
     )
 
 
-def _lost_rows(problem: Problem, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    entries = np.bincount(problem.rows[kept[problem.columns]], minlength=problem.n_rows)
-    return np.flatnonzero((entries == 0) & (problem.row_weight > 0))
-
-
-def _message(run: Run, status: Status, loss: float, estimates: Floats) -> str:
+def _message(
+    run: Run, status: Status, loss: float, lost: NDArray[np.int64], estimates: Floats
+) -> str:
     updates = 0 if run.refit is None else run.refit.epoch
     facts = f"{run.gates.epoch} gate epochs, {updates} refit epochs, loss {loss:.3g}"
     if status is Status.DIVERGED:
         problem = run.problem
-        error = np.abs(estimates - problem.targets) / np.abs(problem.scale)
-        worst = np.argsort(-problem.row_weight * error * error, kind="stable")[:3]
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.abs(estimates - problem.targets) / np.abs(problem.scale)
+            worst = np.argsort(-problem.row_weight * error * error, kind="stable")[:3]
         named = ", ".join(f"{row} (estimate {estimates[row]:.3g})" for row in worst)
         facts = f"the loss is infinite after epoch {run.gates.epoch}; worst rows: {named}"
+    elif lost.size and status is not Status.EMPTY:
+        more = f" and {lost.size - _NAMED} more" if lost.size > _NAMED else ""
+        named = ", ".join(str(row) for row in lost[:_NAMED])
+        facts += f"; {lost.size} of {run.problem.n_reachable} reachable rows lost: {named}{more}"
     return f"{status.name}: {facts}. {status.value}"

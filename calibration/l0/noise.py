@@ -16,26 +16,67 @@ deviation but ends at six deviations, because a sum of uniforms has equal bits e
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
+from calibration.files import hash_arrays
 from calibration.l0.gates import gate_noise
 from calibration.l0.options import L0Options
 from calibration.l0.problem import Problem
 from calibration.rng import uniform
 
-__all__ = ["given_noise", "jitter", "keyed_noise"]
+__all__ = ["GateNoise", "given_noise", "jitter", "keyed_noise"]
 
 Floats = NDArray[np.float64]
-Noise = Callable[[int], Floats]
 
 _CHUNK = 1 << 14  # numbers of noise made at a time
 _KEPT = 1 << 22  # and kept for the next fit of the same problem: 32 MB
 
 
-def keyed_noise(problem: Problem, options: L0Options) -> Noise:
+@dataclass(frozen=True, slots=True, eq=False)
+class GateNoise:
+    """The logistic noise of the gates, by epoch, and where it comes from.
+
+    Called with an epoch (1, 2, ...), it gives a (C,) array of float64; it raises FitError if
+    uniforms that the caller gave do not fit.
+
+    Parameters
+    ----------
+    draw : function of the epoch
+    table : (epochs, C) array of float64 or None
+        The uniforms, if they were given as a table.
+    keyed : bool
+        Whether the uniforms are the keyed ones.
+    """
+
+    draw: Callable[[int], Floats]
+    table: Floats | None = None
+    keyed: bool = False
+
+    def __call__(self, epoch: int) -> Floats:
+        """Give the noise of an epoch."""
+        return self.draw(epoch)
+
+    def name(self) -> str:
+        """Say in words which noise this is; equal words mean equal noise.
+
+        Of a function, which has no end, epoch 1 stands for all others.
+
+        Returns
+        -------
+        str
+        """
+        if self.keyed:
+            return "keyed noise"
+        if self.table is not None:
+            return f"noise from a table ({hash_arrays({'table': self.table})[:16]})"
+        return f"noise from a function ({hash_arrays({'epoch 1': self.draw(1)})[:16]})"
+
+
+def keyed_noise(problem: Problem, options: L0Options) -> GateNoise:
     """Give the logistic gate noise of each epoch, keyed on the columns.
 
     Parameters
@@ -46,9 +87,9 @@ def keyed_noise(problem: Problem, options: L0Options) -> Noise:
 
     Returns
     -------
-    function of the epoch (1, 2, ...)
-        Gives a (C,) array of float64, a pure function of (seed, epoch, column_key). Epochs
-        are made several at a time and kept while they fit in 32 MB, for the next fit.
+    GateNoise
+        A pure function of (seed, epoch, column_key). Epochs are made several at a time and
+        kept while they fit in 32 MB, for the next fit.
     """
     keys, seed = problem.column_key, options.seed
     several = max(1, _CHUNK // keys.size)
@@ -64,10 +105,10 @@ def keyed_noise(problem: Problem, options: L0Options) -> Noise:
             kept[chunk] = gate_noise(uniform(seed, "gate", epochs, keys))
         return kept[chunk][place]
 
-    return noise
+    return GateNoise(noise, keyed=True)
 
 
-def given_noise(noise: ArrayLike | Noise, problem: Problem) -> Noise:
+def given_noise(noise: ArrayLike | Callable[[int], Floats], problem: Problem) -> GateNoise:
     """Give the logistic gate noise for uniforms that the caller drew.
 
     Parameters
@@ -78,22 +119,25 @@ def given_noise(noise: ArrayLike | Noise, problem: Problem) -> Noise:
 
     Returns
     -------
-    function of the epoch (1, 2, ...)
-        Gives a (C,) array of float64; raises FitError if the uniforms do not fit.
+    GateNoise
+        Raises FitError at the first epoch whose uniforms do not fit.
     """
-    table = np.empty((0, 0)) if callable(noise) else np.atleast_2d(np.asarray(noise, float))
+    if callable(noise):
+        return GateNoise(lambda epoch: _checked(noise(epoch), epoch, problem))
+    table = np.atleast_2d(np.asarray(noise, dtype=np.float64))
+    return GateNoise(
+        lambda epoch: _checked(table[epoch - 1 : epoch].reshape(-1), epoch, problem), table
+    )
 
-    def checked(epoch: int) -> Floats:
-        drawn = noise(epoch) if callable(noise) else table[epoch - 1 : epoch].reshape(-1)
-        u = np.asarray(drawn, dtype=np.float64)
-        if u.shape != (problem.n_columns,) or not ((u >= 0) & (u <= 1)).all():
-            raise FitError(
-                f"noise for epoch {epoch} has shape {u.shape}; give ({problem.n_columns},) "
-                "uniforms in [0, 1] for every epoch, counted from 1"
-            )
-        return gate_noise(u)
 
-    return checked
+def _checked(uniforms: ArrayLike, epoch: int, problem: Problem) -> Floats:
+    u = np.asarray(uniforms, dtype=np.float64)
+    if u.shape != (problem.n_columns,) or not ((u >= 0) & (u <= 1)).all():
+        raise FitError(
+            f"noise for epoch {epoch} has shape {u.shape}; give ({problem.n_columns},) "
+            "uniforms in [0, 1] for every epoch, counted from 1"
+        )
+    return gate_noise(u)
 
 
 def jitter(problem: Problem, size: float, seed: int, name: str) -> Floats:

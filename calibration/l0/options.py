@@ -86,7 +86,7 @@ class L0Options:
     scale : {"absolute", "shifted"}
         d_i. "absolute" is |t_i|, and for t_i = 0 the largest contribution that one column
         makes at the start, max_j |X_ij| w0_j. "shifted" is t_i + 1, as in the established
-        optimiser; it needs t_i != -1.
+        optimiser; it needs t_i != -1 in reachable rows.
     row_weights : {"groups", "equal", "ones"}
         c_i. "groups" gives each group of rows equal total, "equal" gives each row the
         same; both sum to 1. "ones" is a plain sum over rows.

@@ -6,9 +6,12 @@
 The gate phase runs all its epochs: its loss is random, and no test on it says that the
 set of survivors is right. The refit has a true loss and ends when no small move helps:
 
-    0.01 sum_j |dL/dtheta_j| <= tolerance * L        (weights moved by 1 % each)
+    0.01 sum_j |dL/dtheta_j| <= tolerance * (L - U)       (weights moved by 1 % each)
 
-or when the weighted root mean square error is below one in a million.
+or when L - U is that of a root mean square error of one in a million. U is the loss that no
+weights of the survivors can avoid, sum of c_i (t_i / d_i)^2 over the rows that they cannot
+bring toward their targets. Measured against L, a refit would end before it began where most
+rows are lost.
 
 Axes: C columns, K survivors.
 
@@ -26,13 +29,14 @@ from numpy.typing import NDArray
 from calibration.l0.objective import HISTORY, gate_objective, history_row, weight_objective
 from calibration.l0.options import L0Options
 from calibration.l0.portable import exp, log
-from calibration.l0.run import Run, Status, Step
+from calibration.l0.problem import Problem
+from calibration.l0.run import EpochStep, Run, Status
 from calibration.l0.state import Adam, Rates
 
 __all__ = ["run_gates", "run_refit"]
 
 Floats = NDArray[np.float64]
-Observer = Callable[[Step], bool | None]
+Observer = Callable[[EpochStep], bool | None]
 
 _EXACT = 1e-12  # squared: a root mean square relative error of one in a million
 
@@ -55,9 +59,9 @@ def run_gates(run: Run, observe: Observer | None = None) -> Status | None:
     problem, options, state = run.problem, run.options, run.gates
     rates = Rates.of(options.learning_rate, options.epochs, options.schedule)
     good = state.parameters
-    if state.epoch == 0 and not run.history and _log_gates(run, observe):
-        return Status.PAUSED
     with np.errstate(over="ignore", invalid="ignore"):  # caught below, as a loss
+        if state.epoch == 0 and not run.history and _log_gates(run, observe):
+            return Status.PAUSED
         while state.epoch < options.epochs:
             noise = run.noise(state.epoch + 1)
             now = gate_objective(problem, np.asarray(state.parameters, float), noise, options)
@@ -94,6 +98,8 @@ def run_refit(run: Run, observe: Observer | None = None) -> tuple[Status, Floats
     if not kept.any():
         return Status.EMPTY, weights
     inside, options = run.problem.restrict(kept), run.options
+    lost = run.problem.lost_rows(kept)
+    unavoidable = _loss_of_nothing(run.problem, lost)
     if run.refit is None:
         run.refit = Adam.start(log(weights[kept]), options.dtype)
     state = run.refit
@@ -105,18 +111,26 @@ def run_refit(run: Run, observe: Observer | None = None) -> tuple[Status, Floats
             del run.losses[state.epoch :]
             run.losses.append(now.loss)
             slope = 0.01 * float(np.abs(now.gradient).sum())
-            if now.loss <= _EXACT or slope <= options.refit_tolerance * now.loss:
-                status = Status.CONVERGED
+            rest = now.loss - unavoidable
+            if rest <= _EXACT or slope <= options.refit_tolerance * rest:
+                status = Status.LOST_TARGETS if lost.size else Status.CONVERGED
                 break
             if state.epoch > seen and _tell(run, observe):
-                return Status.PAUSED, weights
+                status = Status.PAUSED
+                break
             if state.epoch == options.refit_epochs or not np.isfinite(now.loss):
                 break
             state.step(now.gradient, rates, options.adam_epsilon)
-    if status is not Status.CONVERGED and not run.losses[-1] < run.losses[0]:
+    if status is Status.REFIT_UNFINISHED and not run.losses[-1] < run.losses[0]:
         return Status.NO_PROGRESS, weights
     weights[kept] = exp(state.parameters)
     return status, weights
+
+
+def _loss_of_nothing(problem: Problem, rows: NDArray[np.int64]) -> float:
+    """Loss of some rows at estimates of 0."""
+    error = problem.targets[rows] / problem.scale[rows]
+    return float((problem.row_weight[rows] * error * error).sum())
 
 
 def _is_logged(epoch: int, last: int, options: L0Options) -> bool:
@@ -130,7 +144,7 @@ def _log_gates(run: Run, observe: Observer | None) -> bool:
     if observe is None:
         return False
     values = dict(zip(HISTORY, run.history[-1], strict=True))
-    return bool(observe(Step("gates", state.epoch, values, run)))
+    return bool(observe(EpochStep("gates", state.epoch, values, run)))
 
 
 def _tell(run: Run, observe: Observer | None) -> bool:
@@ -139,4 +153,4 @@ def _tell(run: Run, observe: Observer | None) -> bool:
     if not _is_logged(run.refit.epoch, run.options.refit_epochs, run.options):
         return False
     values = {"epoch": float(run.refit.epoch), "loss": run.losses[-1]}
-    return bool(observe(Step("refit", run.refit.epoch, values, run)))
+    return bool(observe(EpochStep("refit", run.refit.epoch, values, run)))

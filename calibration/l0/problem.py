@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
 from calibration.files import hash_arrays
-from calibration.l0.inputs import BLOCKS, UnreachableRow, read_inputs
+from calibration.l0.arguments import BLOCKS, UnreachableRow, read_arguments
 from calibration.l0.options import L0Options
 
 __all__ = ["Problem"]
@@ -89,14 +89,15 @@ class Problem:
     ) -> Problem:
         """Check the arguments of `calibration.l0.fit_l0` and lay them out.
 
-        Parameters and errors are those of `calibration.l0.inputs.read_inputs`; `options` is
-        also read for `scale`, and w0 = None gives all columns the one weight that fits best.
+        Parameters and errors are those of `calibration.l0.arguments.read_arguments`; `options`
+        is also read for `scale`. With w0 = None a column starts at the weight that, given to
+        all columns, comes nearest to the targets of its own rows.
 
         Returns
         -------
         Problem
         """
-        given = read_inputs(
+        given = read_arguments(
             X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
         )
         order = np.argsort(given.block[given.columns], kind="stable")  # by block, row, column
@@ -117,7 +118,7 @@ class Problem:
             block=given.block,
             unreachable=given.unreachable,
         )
-        start = draft._even_start() if given.start is None else given.start
+        start = draft._own_start() if given.start is None else given.start
         return draft._with(start=start, scale=draft._scales(start, options))
 
     @property
@@ -226,6 +227,25 @@ class Problem:
             block=self.block[kept],
         )
 
+    def lost_rows(self, kept: NDArray[np.bool_]) -> Indices:
+        """List the rows that some columns could serve, but none of those kept.
+
+        Parameters
+        ----------
+        kept : (C,) array of bool
+
+        Returns
+        -------
+        (rows,) array of int64
+            Reachable rows with a target other than 0 in which no kept column has an entry
+            of the sign of the target.
+        """
+        inside = kept[self.columns]
+        rows = self.rows[inside]
+        toward = np.sign(self.values[inside]) == np.sign(self.targets[rows])
+        served = np.bincount(rows[toward], minlength=self.n_rows) > 0
+        return np.flatnonzero(~served & (self.row_weight > 0) & (self.targets != 0))
+
     def signature(self) -> str:
         """Give the SHA-256 of everything that decides the fit, apart from the options."""
         names = ("values", "columns", "rows", "targets", "scale", "row_weight", "start")
@@ -236,20 +256,39 @@ class Problem:
         current = {name: getattr(self, name) for name in self.__slots__}
         return Problem(**(current | changes))
 
-    def _even_start(self) -> Floats:
-        """One weight for all columns, the one that fits best; 1 if that is not positive."""
+    def _own_start(self) -> Floats:
+        """For each column the even weight that suits its own rows: argmin of S_j below.
+
+            S_j(w) = sum of c_i (w s_i - 1)^2 over rows i with an entry in column j,
+            s_i = (X 1)_i / t_i,  so w = sum c s / sum c s^2
+
+        One weight for all would follow the smallest target, and gates of the others close
+        before their columns have grown. Rows that even weights miss on the other side of 0,
+        and zero targets, say nothing; a column without other rows follows all rows.
+        """
         counted = (self.row_weight > 0) & (self.targets != 0)
-        sums = self.estimates(self.start)[counted] / self.targets[counted]
-        share = self.row_weight[counted]
-        level = (share * sums).sum() / max((share * sums * sums).sum(), np.finfo(float).tiny)
-        return np.full(self.n_columns, level if level > 0 else 1.0)
+        with np.errstate(over="ignore"):
+            ratio = self.estimates(self.start) / np.where(counted, self.targets, 1.0)
+        counted &= ratio > 0
+        ratio = np.clip(ratio, 1e-140, 1e140)  # squares stay finite
+        first = np.where(counted, self.row_weight * ratio, 0.0)
+        second = first * ratio
+        if not counted.any():
+            return np.ones(self.n_columns)
+        above = _scatter(self.columns, first.take(self.rows), self.n_columns)
+        below = _scatter(self.columns, second.take(self.rows), self.n_columns)
+        own = below > 0
+        level = float(first.sum() / second.sum())
+        return np.where(own, above / np.where(own, below, 1.0), level)
 
     def _scales(self, start: Floats, options: L0Options) -> Floats:
         if options.scale == "shifted":
-            if np.any(self.targets == -1):
-                row = int(np.flatnonzero(self.targets == -1)[0])
-                raise FitError(f"target {row} is -1, where the scale t + 1 is 0; use 'absolute'")
-            return self.targets + 1.0
+            zero = np.flatnonzero((self.targets == -1) & (self.row_weight > 0))
+            if zero.size:
+                raise FitError(
+                    f"target {zero[0]} is -1, where the scale t + 1 is 0; use 'absolute'"
+                )
+            return np.where(self.row_weight > 0, self.targets + 1.0, 1.0)
         largest = np.zeros(self.n_rows)
         np.maximum.at(largest, self.rows, np.abs(self.values) * start[self.columns])
         scale = np.where(self.targets == 0, largest, np.abs(self.targets))

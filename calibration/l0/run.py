@@ -18,23 +18,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.l0.gates import log_alpha_from, median_gates
-from calibration.l0.noise import given_noise, jitter, keyed_noise
+from calibration.l0.noise import GateNoise, given_noise, jitter, keyed_noise
 from calibration.l0.objective import HISTORY
 from calibration.l0.options import L0Options
 from calibration.l0.portable import exp, log
 from calibration.l0.problem import Problem
 from calibration.l0.state import Adam, Checkpoint
 
-__all__ = ["Run", "Status", "Step", "start_run"]
+__all__ = ["EpochStep", "Run", "Status", "start_run"]
 
 Floats = NDArray[np.float64]
-Noise = Callable[[int], Floats]
 
 
 class Status(Enum):
     """Why a fit stopped; each value says what to try next."""
 
-    CONVERGED = "The refit found weights that no small change improves. Nothing to try."
+    CONVERGED = (
+        "The refit found weights that no small change improves. "
+        "If the loss is too high, lower penalty, so that more columns stay."
+    )
+    LOST_TARGETS = (
+        "The refit converged, but the gates closed every column that could serve some "
+        "targets; the message names their rows. Lower penalty, or ask for more records; if "
+        "that does not help, check w0, because a start far above a target closes its columns."
+    )
     REFIT_UNFINISHED = (
         "The refit ran out of epochs while its loss was still falling. "
         "Raise refit_epochs, or refit_tolerance if the loss is low enough."
@@ -56,7 +63,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class EpochStep:
     """What an observer sees after an epoch.
 
     Parameters
@@ -91,7 +98,7 @@ class Run:
 
     problem: Problem
     options: L0Options
-    noise: Noise
+    noise: GateNoise
     gates: Adam
     history: list[tuple[float, ...]] = field(default_factory=list)
     refit: Adam | None = None
@@ -111,6 +118,7 @@ class Run:
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
             refit=None if self.refit is None else _copy(self.refit),
             losses=np.array(self.losses, dtype=np.float64),
+            noise=self.noise.name() if self.gates.epoch < self.options.epochs else "",
         )
 
 
@@ -118,7 +126,7 @@ def start_run(
     problem: Problem,
     options: L0Options,
     *,
-    noise: ArrayLike | Noise | None = None,
+    noise: ArrayLike | Callable[[int], Floats] | None = None,
     resume: Checkpoint | None = None,
 ) -> Run:
     """Set a fit to its start, or to where a checkpoint left it.
@@ -138,7 +146,8 @@ def start_run(
     Raises
     ------
     FitError
-        If the checkpoint belongs to another problem or other options, or noise does not fit.
+        If the checkpoint belongs to another problem, other options or other noise, or noise
+        does not fit.
     """
     source = keyed_noise(problem, options) if noise is None else given_noise(noise, problem)
     if resume is None:
@@ -148,7 +157,7 @@ def start_run(
         log_alpha += log_alpha_from(options.keep_probability, options)
         state = Adam.start(np.stack([theta, log_alpha]), options.dtype)
         return Run(problem, options, source, state)
-    resume.require(problem.signature(), options)
+    resume.require(problem.signature(), options, source)
     return Run(
         problem,
         options,

@@ -3,9 +3,9 @@
     m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
     x <- x - rate / (1 - b1^e) * m / (sqrt(v / (1 - b2^e)) + epsilon)        at epoch e = 1, 2, ...
 
-Gate noise is a function of the epoch (`calibration.rng`), so parameters, moments and the
-number of epochs are all there is: a fit that goes on from a checkpoint makes the same
-bits as one that never stopped.
+Gate noise is a function of the epoch (`calibration.l0.noise`), so parameters, moments and
+the number of epochs are all there is: a fit that goes on from a checkpoint, with the noise
+that it names, makes the same bits as one that never stopped.
 
 Axes: parameters and moments have one shape, (2, C) in the gate phase (theta, log alpha)
 and (K,) in the refit (theta of the K survivors).
@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 
 from calibration.errors import FitError
 from calibration.files import read_npz, write_npz
+from calibration.l0.noise import GateNoise
 from calibration.l0.options import L0Options
 from calibration.l0.portable import half_cosine
 
 __all__ = ["Adam", "Checkpoint", "Rates"]
 
 _B1, _B2 = 0.9, 0.999
-_VERSION = 1
+_VERSION = 2  # 1 did not know its noise
 
 Floats = NDArray[np.float64]
 Parameters = NDArray[np.floating[Any]]
@@ -139,6 +140,8 @@ class Checkpoint:
         The refit, if it has begun.
     losses : (updates + 1,) array of float64
         Loss before each update of the refit so far.
+    noise : str
+        `GateNoise.name` of the noise that the gate phase has still to draw; empty if none.
     """
 
     signature: str
@@ -147,6 +150,7 @@ class Checkpoint:
     history: Floats
     refit: Adam | None
     losses: Floats
+    noise: str
 
     def save(self, path: Path) -> None:
         """Write an `.npz` that holds the arrays and, as JSON text, the facts.
@@ -161,6 +165,7 @@ class Checkpoint:
             "signature": self.signature,
             "options": self.options.facts(),
             "epochs": {"gates": self.gates.epoch},
+            "noise": self.noise,
         }
         arrays: dict[str, NDArray[Any]] = {"history": self.history, "losses": self.losses}
         for phase, state in (("gates", self.gates), ("refit", self.refit)):
@@ -212,9 +217,10 @@ class Checkpoint:
             history=arrays["history"],
             refit=states.get("refit"),
             losses=arrays["losses"],
+            noise=facts["noise"],
         )
 
-    def require(self, signature: str, options: L0Options) -> None:
+    def require(self, signature: str, options: L0Options, noise: GateNoise) -> None:
         """Check that a fit may go on from here.
 
         Parameters
@@ -223,11 +229,13 @@ class Checkpoint:
             Of the problem at hand.
         options : L0Options
             Of the fit at hand; `log_every` may differ, because logging changes no bit.
+        noise : GateNoise
+            Of the fit at hand; not looked at if the gate phase is over.
 
         Raises
         ------
         FitError
-            If the problem or an option is not the same; the message names the option.
+            If the problem, an option or the noise is not the same; the message names which.
         """
         if signature != self.signature:
             raise FitError(
@@ -241,3 +249,8 @@ class Checkpoint:
                     f"the checkpoint was made with {name} = {before[name]!r}, not "
                     f"{now[name]!r}; resume with equal options, or start a new fit"
                 )
+        if self.noise and self.noise != noise.name():
+            raise FitError(
+                f"the checkpoint was made with {self.noise}, not with {noise.name()}; "
+                "resume with the noise it was made with, or start a new fit"
+            )

@@ -1,5 +1,7 @@
 """What must hold for every calibration problem, not one example."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from calibration.l0.objective import gate_objective, weight_objective
 from calibration.l0.options import L0Options
 from calibration.l0.portable import exp, log
 from calibration.l0.problem import Problem
+from calibration.l0.run import Status
 from calibration.rng import uniform
 
 SHORT = L0Options(penalty=1e-3, epochs=25, refit_epochs=15, learning_rate=0.3)
@@ -166,6 +169,26 @@ def test_units_do_not_matter(problem, powers):
     two = fit_l0(unit[:, None] * X, unit * t, **given_both)
     np.testing.assert_array_equal(one.weights, two.weights)
     assert one.status is two.status
+
+
+@FEW
+@given(problems(), st.booleans(), st.sampled_from([0.03, 0.1, 0.3]))
+def test_a_converged_fit_has_lost_no_row(problem, with_start, penalty):
+    """Lost rows are those a plain loop finds, and a fit that has any is not CONVERGED."""
+    X, t, w0, group, _ = problem
+    options = replace(SHORT, penalty=penalty, epochs=40, refit_epochs=300)
+    fit = fit_l0(X, t, w0=w0 if with_start else None, group=group, options=options)
+    unreachable = {item.row for item in fit.unreachable}
+    lost = [
+        i
+        for i in range(len(t))
+        if i not in unreachable and t[i] != 0 and not (X[i, fit.support] * np.sign(t[i]) > 0).any()
+    ]
+    assert fit.lost_rows.tolist() == lost
+    assert not (lost and fit.status is Status.CONVERGED)
+    assert lost or fit.status is not Status.LOST_TARGETS
+    if lost and fit.status is not Status.EMPTY:
+        assert f"rows lost: {lost[0]}" in fit.message
 
 
 @FEW

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from calibration import rng
 from calibration.errors import FitError
@@ -136,6 +137,56 @@ def test_a_count_that_no_penalty_reaches_is_admitted():
     assert 0.0 in {trial.penalty for trial in result.trials}
 
 
+def test_a_budget_is_found_however_large_the_loss():
+    """A sum over 20,000 rows needs penalties in the thousands, which the search reaches."""
+    rows = 2000 * np.arange(1, 5)
+    X = sp.csr_array(np.repeat(np.eye(4), rows, axis=0))
+    options = L0Options(row_weights="ones", epochs=100, log_every=0)
+    given = {"w0": np.full(4, 100.0), "options": options}
+    result = fit_to_budget(X, np.full(rows.sum(), 100.0), records=2, **given)
+    assert result.fit.options.penalty > 1e3
+    assert result.reached
+    assert result.fit.support.tolist() == [2, 3]  # the two that serve most rows
+
+
+def test_a_budget_is_found_from_a_start_far_above_the_targets():
+    """A start a million times too high needs penalties up to that loss, which are tried."""
+    X = 0.5 + rng.uniform(0, "x", np.arange(150)).reshape(3, 50) / 2
+    options = L0Options(row_weights="ones", epochs=200, log_every=0)
+    result = fit_to_budget(X, [1e4, 2e4, 3e4], records=3, w0=np.full(50, 1e9), options=options)
+    assert max(trial.penalty for trial in result.trials) > 1e6
+    assert result.fewer is not None
+    assert result.reached or result.more is not None
+
+
+def test_watching_hands_out_the_log_of_the_chosen_fit():
+    """What was seen is what an observer of that fit sees, refit included; it changes no bit."""
+    X, t, w0, group = nested(3, columns=120)
+    given = {"w0": w0, "group": group}
+    options = L0Options(epochs=200)
+    calls = []
+
+    def watch(step):
+        calls.append(step.epoch)
+        return (step.phase, step.epoch, *step.values.values()) if step.epoch % 20 == 0 else None
+
+    plain = fit_to_budget(X, t, records=60, options=options, **given)
+    found = fit_to_budget(X, t, records=60, options=options, watch=watch, **given)
+    seen = []
+    direct = fit_l0(
+        X, t, options=found.fit.options, observe=lambda step: seen.append(watch(step)), **given
+    )
+    assert len(found.trials) > 1
+    assert found.watched == tuple(row for row in seen if row is not None)
+    assert {row[0] for row in found.watched} == {"gates", "refit"}
+    assert found.trials == plain.trials
+    assert plain.watched == ()
+    for fit in (found.fit, direct):
+        np.testing.assert_array_equal(fit.weights, plain.fit.weights)
+    stubborn = fit_to_budget(X, t, records=60, options=options, watch=lambda _: True, **given)
+    assert stubborn.fit.status is plain.fit.status  # True does not pause it
+
+
 def test_the_search_is_short_and_its_penalties_are_readable():
     """No more than 16 gate phases, no penalty twice, three significant digits each."""
     for records in (35, 150, 299):
@@ -157,6 +208,11 @@ def test_the_search_brackets_a_count_even_if_it_does_not_fall_steadily():
     assert _next_penalty([*below, Trial(0.0, 51)], 100) is None
     assert 0 < _next_penalty([Trial(0.0, 60), Trial(1e-11, 40)], 50) < 1e-11
     assert _next_penalty([Trial(1.00, 60), Trial(1.01, 40)], 50) is None
+    above = [Trial(1e-4, 150), Trial(1e-3, 150), Trial(1e-1, 150), Trial(1e3, 150)]
+    assert _next_penalty(above, 100) == 1e6  # not 1e11, and not the end either
+    assert _next_penalty([*above, Trial(1e6, 150)], 100) is None
+    assert _next_penalty(above, 100, 1e9) == 1e9
+    assert 1e3 < _next_penalty([*above, Trial(1e6, 0)], 100) < 1e6
     steep = [Trial(1e-4, 60), Trial(1e-2, 0)]  # the chord alone would move by a hundredth
     assert _next_penalty(steep, 50) == 1.58e-4
 

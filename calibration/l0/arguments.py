@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.errors import FitError
 from calibration.l0.options import L0Options
 
-__all__ = ["BLOCKS", "EMPTY", "WRONG_SIGN", "Inputs", "UnreachableRow", "read_inputs"]
+__all__ = ["BLOCKS", "EMPTY", "WRONG_SIGN", "Arguments", "UnreachableRow", "read_arguments"]
 
 BLOCKS = 64
 """Number of blocks that columns are cut into, fixed so that sums never depend on it."""
@@ -50,7 +50,7 @@ class UnreachableRow(NamedTuple):
     reason: str
 
 
-class Inputs(NamedTuple):
+class Arguments(NamedTuple):
     """Checked arguments: entries of X (E,), vectors over rows (T,) and columns (C,)."""
 
     values: Floats
@@ -64,7 +64,7 @@ class Inputs(NamedTuple):
     unreachable: tuple[UnreachableRow, ...]
 
 
-def read_inputs(
+def read_arguments(
     X: Any,
     t: ArrayLike,
     *,
@@ -73,7 +73,7 @@ def read_inputs(
     column_key: ArrayLike | None,
     block: ArrayLike | None,
     group: ArrayLike | None,
-) -> Inputs:
+) -> Arguments:
     """Check the arguments of `calibration.l0.fit_l0` and give them their types.
 
     Parameters
@@ -88,7 +88,7 @@ def read_inputs(
 
     Returns
     -------
-    Inputs
+    Arguments
 
     Raises
     ------
@@ -105,7 +105,7 @@ def read_inputs(
         raise FitError(
             f"none of the {length} rows can be reached; row 0 because {unreachable[0].reason}"
         )
-    return Inputs(
+    return Arguments(
         values=_round(values),
         rows=rows,
         columns=columns,

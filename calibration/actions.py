@@ -6,19 +6,19 @@ returns. `calibration.pipeline` puts actions in order.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.artifacts import save_mass, save_targets, write_rows
+from calibration.artifacts import RunState, save_mass, save_targets, write_rows
 from calibration.clone_and_assign import assign, initial_weights, masses, top_decile
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import Engine
-from calibration.geography import Level
 from calibration.inputs import INCOME, income_targets
 from calibration.matrix_builder import build_matrix
+from calibration.own_state import design_weights, own_states
 from calibration.publish_local_area import build_h5
 from calibration.puf_impute import PufOptions
 from calibration.puf_impute import impute as impute_puf
@@ -29,7 +29,7 @@ from calibration.stratify import stratified_sample
 from calibration.target_database import TargetDatabase
 from calibration.targets import Target
 from calibration.thresholds import resolve
-from calibration.uprating import Audit, read_factors, reconcile, to_year
+from calibration.uprating import AuditRow, read_factors, reconcile, to_year
 
 __all__ = [
     "base",
@@ -38,8 +38,10 @@ __all__ = [
     "household_income",
     "matrix",
     "model_targets",
+    "own_matrix",
     "puf",
     "sources",
+    "stay",
     "takeup",
     "targets",
 ]
@@ -77,6 +79,11 @@ def clones(work: Workspace) -> None:
     save_mass(work.artifacts / "mass.json", mass)
 
 
+def stay(work: Workspace) -> None:
+    """Leave every record in the state that it comes from."""
+    own_states(work.after("base").dataset).save(work.artifacts / "geography.npz")
+
+
 def sources(work: Workspace) -> None:
     """Draw rent, assets and wages from the donors."""
     donors = {name: table for name, table in work.inputs.donors.items() if name != "puf"}
@@ -106,13 +113,24 @@ def targets(work: Workspace) -> None:
     """Store the published totals, and the consistent ones of the model year."""
     consistent, audit = model_targets(work, work.artifacts / "targets.db")
     save_targets(work.artifacts / "targets.json", consistent)
-    write_rows(work.artifacts / "uprating.csv", [asdict(row) for row in audit])
+    columns = [field.name for field in fields(AuditRow)]
+    write_rows(work.artifacts / "uprating.csv", [asdict(row) for row in audit], columns)
 
 
 def matrix(work: Workspace) -> None:
     """Simulate every column and store X with its start weights."""
     state = work.after("targets")
     w0 = initial_weights(state.dataset, state.geography, work.inputs.crosswalk, state.mass)
+    _store_matrix(work, state, w0)
+
+
+def own_matrix(work: Workspace) -> None:
+    """Simulate every record and store X with the records' own weights to start from."""
+    state = work.after("targets")
+    _store_matrix(work, state, design_weights(state.dataset))
+
+
+def _store_matrix(work: Workspace, state: RunState, w0: Floats) -> None:
     matrix = build_matrix(
         state.clones,
         state.targets,
@@ -153,7 +171,7 @@ def files(work: Workspace) -> None:
     write_rows(work.artifacts / "files.csv", rows)
 
 
-def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[Audit]]:
+def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[AuditRow]]:
     """Write the published totals into a database and make them consistent in the model year.
 
     Parameters
@@ -165,13 +183,12 @@ def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[Audit
     Returns
     -------
     targets : list of Target
-    audit : list of Audit
+    audit : list of AuditRow
     """
-    year, crosswalk = work.options.period, work.inputs.crosswalk
+    year = work.options.period
     database = TargetDatabase.write(path, work.inputs.targets)
     published = database.read(year, {*work.engine.inputs, *work.engine.outputs})
-    areas = {level: list(crosswalk.population_by(level)) for level in Level}
-    return reconcile(to_year(published, year, read_factors()), areas)
+    return reconcile(to_year(published, year, read_factors()), work.inputs.codes)
 
 
 def household_income(dataset: Dataset, engine: Engine) -> Floats:

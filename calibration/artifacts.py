@@ -15,6 +15,8 @@
         files/            one HDF5 file an area, files.csv lists them
     diagnostics/          tables about all of the above
 
+A run from an engine's own records has fewer stages and none of what the others make.
+
 The stored states of the toy country have the same layout, so `RunState` reads both: a run
 that you made and the run that is in the package.
 """
@@ -39,8 +41,9 @@ from calibration.engines import Engine, load_engine
 from calibration.errors import PipelineError, near
 from calibration.files import read_json, read_npz, write_json, write_npz, write_text
 from calibration.geography import Area, GeographyAssignment
-from calibration.inputs import Inputs, read_inputs
+from calibration.inputs import Inputs
 from calibration.matrix import CalibrationMatrix, target_from_json, target_to_json
+from calibration.starts import SURVEY, Start, start_of
 from calibration.takeup import Thresholds
 from calibration.targets import Target
 
@@ -54,19 +57,8 @@ __all__ = [
     "write_rows",
 ]
 
-STAGES = (
-    "base",
-    "puf",
-    "clones",
-    "sources",
-    "takeup",
-    "targets",
-    "matrix",
-    "weights",
-    "files",
-    "diagnostics",
-)
-"""The stages of a run in the order in which they are executed."""
+STAGES = tuple(SURVEY.stages)
+"""The stages of a run from a survey, in the order in which they are executed."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +70,13 @@ class RunState:
     folder : Path
         The run folder, with `artifacts/` in it.
     stage : str
-        One of `STAGES`. What later stages make cannot be read.
+        A stage of the run. What later stages make cannot be read.
     data : Path
         The input folder of the run.
     engine_name : str
-    period : int
+    period, seed : int
+    states : tuple of str
+        Postal letters, of a run that was confined to some states.
     """
 
     folder: Path
@@ -90,15 +84,32 @@ class RunState:
     data: Path
     engine_name: str = "toy"
     period: int = 2024
+    seed: int = 0
+    states: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise PipelineError(f"no stage {self.stage!r}{near(self.stage, STAGES)}")
+        if self.stage not in self.stages:
+            raise PipelineError(f"no stage {self.stage!r}{near(self.stage, self.stages)}")
 
     def _path(self, name: str, since: str) -> Path:
-        if STAGES.index(self.stage) < STAGES.index(since):
+        if since not in self.done:
             raise PipelineError(f"{name} is made by stage {since!r}, this is after {self.stage!r}")
         return self.folder / "artifacts" / name
+
+    @property
+    def start(self) -> Start:
+        """Where the run started from."""
+        return start_of(self.engine_name)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of the run, in order."""
+        return tuple(self.start.stages)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The stages up to this one."""
+        return self.stages[: self.stages.index(self.stage) + 1]
 
     @cached_property
     def engine(self) -> Engine:
@@ -108,16 +119,16 @@ class RunState:
     @cached_property
     def inputs(self) -> Inputs:
         """Survey, donors, crosswalk, areas and targets as they were given."""
-        return read_inputs(self.data, self.period, self.engine)
+        return self.start.read(self.data, self.period, self.engine, self.states)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The households as far as the stage has brought them."""
-        if self.stage == "base":
-            return Dataset.load(self._path("base.npz", "base"))
-        if self.stage in {"puf", "clones"}:
-            return Dataset.load(self._path("records.npz", "puf"))
-        return Dataset.load(self._path("sources.npz", "sources"))
+        made = [
+            (stage, name) for stage, name in self.start.households.items() if stage in self.done
+        ]
+        stage, name = made[-1]
+        return Dataset.load(self._path(name, stage))
 
     @property
     def person(self) -> Table:
@@ -147,7 +158,9 @@ class RunState:
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """The takeup table."""
+        """The takeup table; empty in a run whose engine draws nobody's takeup."""
+        if "takeup" not in self.stages:
+            return Thresholds(self.seed, ())
         return Thresholds.load(self._path("takeup.csv", "takeup"))
 
     @cached_property
@@ -162,9 +175,14 @@ class RunState:
 
     @cached_property
     def matrix(self) -> CalibrationMatrix:
-        """The calibration matrix, checked against the stored parts that it was made of."""
+        """The calibration matrix, checked against the stored parts that it was made of.
+
+        The version of the package is stored with it and not compared: a release that moves
+        no value can read the matrices of the one before.
+        """
         folder = self._path("matrix", "matrix")
-        return CalibrationMatrix.load(folder, expected=self.clones.made_of())
+        made_of = self.clones.made_of()
+        return CalibrationMatrix.load(folder, expected=made_of, targets=self.targets)
 
     @cached_property
     def weights_by_preset(self) -> Mapping[str, NDArray[np.float64]]:
@@ -218,18 +236,25 @@ def save_weights(path: Path, vectors: Mapping[str, NDArray[np.float64]]) -> None
     write_npz(path, dict(vectors))
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows with equal keys to a CSV; floats keep all their digits.
+
+    Parameters
+    ----------
+    path : Path
+    rows : sequence of mapping
+    columns : sequence of str, optional
+        Their keys, for a table that may have no rows.
 
     Raises
     ------
     PipelineError
-        If there are no rows: an empty table says nothing about its columns.
+        If there are no rows and no columns: such a table says nothing.
     """
-    if not rows:
+    if not rows and not columns:
         raise PipelineError(f"no rows to write to {path}")
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

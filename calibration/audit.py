@@ -17,6 +17,9 @@ from calibration.artifacts import RunState, write_rows
 from calibration.checks import CheckResult, require_all, run_checks
 from calibration.dataset import Table
 from calibration.diagnostics import (
+    MEASURES,
+    UNIT_MEASURES,
+    Measure,
     area_table,
     group_table,
     identity_table,
@@ -34,14 +37,18 @@ from calibration.identity import (
     IdentityReport,
     compare_files,
     evaluate_files,
-    targets_with_support,
+    targets_to_compare,
 )
-from calibration.publish_local_area import AreaStatus, area_columns
+from calibration.publish_local_area import AreaStatus
 from calibration.run_folder import step_seconds
 from calibration.run_options import Workspace
+from calibration.starts import RECORDS, SURVEY, Start
 from calibration.targets import Target
 
 __all__ = ["Audit", "audit", "diagnostics", "prefix_of"]
+
+_MEASURES: Mapping[Start, Sequence[Measure]] = {SURVEY: MEASURES, RECORDS: UNIT_MEASURES}
+"""What is counted beside the targets: households of a survey have people, records may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +94,14 @@ def audit(state: RunState) -> Audit:
         Not yet required to be good.
     """
     areas = {area.path.as_posix(): area for area in state.inputs.areas}
-    claims, empty = [], []
+    claims = []
     for row in state.files:
-        if row["status"] != AreaStatus.WRITTEN.name:
-            empty.append(row["path"])
-            continue
-        weights = state.weights_by_preset[row["vector"]]
-        columns, w = area_columns(weights, state.geography, areas[row["path"]])
-        path = state.file(areas[row["path"]])
-        claims.append(FileClaim(row["path"], path, columns, w))
+        area, weights = areas[row["path"]], state.weights_by_preset[row["vector"]]
+        path = state.file(area) if row["status"] == AreaStatus.WRITTEN.name else None
+        claims.append(FileClaim.of(area, path, weights, state.geography))
     asked = {
         claim.name: _once(
-            targets_with_support(state.matrix, claim) + targets_of(areas[claim.name], state.targets)
+            targets_to_compare(state.matrix, claim) + targets_of(areas[claim.name], state.targets)
         )
         for claim in claims
     }
@@ -107,11 +110,12 @@ def audit(state: RunState) -> Audit:
     vectors = list(state.weights_by_preset.values())
     checks = run_checks(
         state.clones,
-        state.inputs.crosswalk,
+        state.inputs.blocks,
         state.matrix,
         vectors,
         columns=np.flatnonzero(np.any(vectors, axis=0)),
     )
+    empty = [claim.name for claim in claims if claim.path is None]
     validation = validation_table(areas, values, state.targets, empty=empty)
     return Audit(compare_files(state.matrix, claims, values), checks, validation)
 
@@ -144,7 +148,13 @@ def diagnostics(work: Workspace) -> None:
             "unified_diagnostics": unified,
             "calibration_log": _log_table(unified, log),
             "areas": area_table(weights, state.matrix.w0, state.geography, state.inputs.areas),
-            "untargeted": untargeted_table(state.clones, state.matrix.w0, weights, state.targets),
+            "untargeted": untargeted_table(
+                state.clones,
+                state.matrix.w0,
+                weights,
+                state.targets,
+                measures=_MEASURES[state.start],
+            ),
             "groups": group_table(unified),
         }
         config = _config(work, state, name, unified)
@@ -154,14 +164,13 @@ def diagnostics(work: Workspace) -> None:
 
 def _config(work: Workspace, state: RunState, vector: str, unified: Table) -> dict[str, Any]:
     """Say what a vector was made with; the one table of a run that holds times."""
-    names = ("geography.npz", "matrix/matrix.npz", "sources.npz", "takeup.csv", "weights.npz")
     return run_config(
         options=asdict(work.options) | {"vector": vector, "fit": state.fits[vector]["options"]},
         seed=work.options.seed,
         matrix=state.matrix,
         weights=state.weights_by_preset[vector],
         unified=unified,
-        artifacts={name: work.artifacts / name for name in names},
+        artifacts={name: work.artifacts / name for name in state.start.traced},
         elapsed_seconds=sum(step_seconds(work.folder).values()),
     )
 

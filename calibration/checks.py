@@ -4,19 +4,29 @@ The identity compares two readings of the same clones, so a fault in what both s
 expansion kernel, the takeup draws, the threshold table, leaves it intact. Each check here
 does one thing of the kernel again in another way, slowly and plainly, and compares:
 
-    takeup_key          draws from a hash written with Python integers
+    takeup_key          flags from a hash in Python integers; homes, groups and reports by id
     thresholds_current  the stored table against one resolved again
-    geography_of_block  state, county and district against the digits of the block
-    filer_gate          who files, from flags drawn again by `takeup_key`'s hash
-    entity_links        who lives with whom, as sets of ids, against the records
+    geography_of_block  every code against the digits of the block and the crosswalk
+    own_state           the state against that of the record, in a run without blocks
+    filer_gate          who files, from the flags of `takeup_key`
+    entity_links        which people form which unit, by id, against the records
+    columns_copied      every other value, found by id and by the state's code
     float64_sums        X w against exactly rounded sums
 
-A check counts what it compared. A check that compared nothing has failed.
+Two of them see less than their names promise. `thresholds_current` calls `resolve` itself,
+so it sees a table of another run and not a fault in resolving. `filer_gate` says what a
+wrong flag does, and never complains without `takeup_key`: who must file is the engine's
+to say.
+
+A run has the checks that it can have: those of takeup need an engine that draws it, and a
+record's own state is that of its column only in a run without blocks. A check counts what it
+compared. A check that compared nothing has failed.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,22 +34,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.clones import Clones
-from calibration.dataset import HOUSEHOLD, Dataset
+from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset
+from calibration.engines import native
 from calibration.errors import IdentityError
-from calibration.geography import Crosswalk, Level, clone_and_record, decode
+from calibration.geography import STATE_LETTERS, Crosswalk
+from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
 from calibration.rng import text_key
-from calibration.takeup import Programme, group_of_units, reports, with_flags
-from calibration.thresholds import resolve
+from calibration.takeup import (
+    CHILDREN,
+    STATE,
+    Programme,
+    Thresholds,
+    group_of_units,
+    with_flags,
+)
+from calibration.thresholds import read_rates, resolve
 
 __all__ = [
     "CheckResult",
+    "columns_copied",
     "entity_links",
     "filer_gate",
     "float64_sums",
     "geography_of_block",
+    "own_state",
     "plain_draw",
     "require_all",
+    "resolve_again",
     "run_checks",
     "takeup_key",
     "thresholds_current",
@@ -48,6 +70,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 GATE = "tax_unit_is_filer"
+_WEIGHTS = ("household_weight", "design_weight")  # a column's own, and a weight of records
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +100,7 @@ class CheckResult:
 
 def run_checks(
     clones: Clones,
-    crosswalk: Crosswalk,
+    crosswalk: Crosswalk | None,
     matrix: CalibrationMatrix,
     weights: Sequence[Floats],
     *,
@@ -88,7 +111,8 @@ def run_checks(
     Parameters
     ----------
     clones : Clones
-    crosswalk : Crosswalk
+    crosswalk : Crosswalk or None
+        None in a run that goes down to states only.
     matrix : CalibrationMatrix
     weights : sequence of ndarray of float64, shape (C,) each
         Every vector that files are written with.
@@ -98,18 +122,30 @@ def run_checks(
     Returns
     -------
     list of CheckResult
-        Without `filer_gate` if the engine does not know who files.
+        Those of takeup only if the engine draws any, `filer_gate` only if takeup has a part
+        in who files.
+
+    Raises
+    ------
+    IdentityError
+        If takeup is drawn and there are no blocks, without which no pool can be found again.
     """
     households = clones.households(columns)
-    gate = [filer_gate(clones, households)] if GATE in clones.engine.outputs else []
-    return [
-        takeup_key(clones, households),
-        thresholds_current(clones, crosswalk),
-        geography_of_block(households, crosswalk),
-        *gate,
-        entity_links(clones, households, columns),
-        float64_sums(matrix, weights),
-    ]
+    results: list[CheckResult] = []
+    if clones.programmes:
+        if crosswalk is None:
+            raise IdentityError("takeup thresholds cannot be checked without census blocks")
+        results += [takeup_key(clones, households), thresholds_current(clones, crosswalk)]
+    if crosswalk is None:
+        results.append(own_state(clones, households))
+    else:
+        results.append(geography_of_block(clones, households, crosswalk, columns))
+    if clones.programmes and GATE in clones.engine.outputs:
+        results.append(filer_gate(clones, households))
+    results.append(entity_links(clones, households, columns))
+    results.append(columns_copied(clones, households, columns))
+    results.append(float64_sums(matrix, weights))
+    return results
 
 
 def require_all(results: Sequence[CheckResult]) -> Sequence[CheckResult]:
@@ -133,26 +169,28 @@ def require_all(results: Sequence[CheckResult]) -> Sequence[CheckResult]:
 
 
 def takeup_key(clones: Clones, households: Dataset) -> CheckResult:
-    """Draw every takeup flag again with a hash in plain Python and compare."""
+    """Decide every takeup flag again, with a hash in plain Python, and compare.
+
+    The groups are compared too: with thresholds that are close, a unit in a wrong group
+    may well decide as it should.
+    """
     compared = wrong = 0
     example = ""
     for programme in clones.programmes:
-        again = _plain_flags(clones, households, programme)
-        flags = households[programme.flag]
-        differ = np.flatnonzero(again != flags)
+        again, flags = _plain_flags(clones, households, programme), households[programme.flag]
+        right, group = _plain_groups(households, programme), group_of_units(households, programme)
+        differ = np.flatnonzero((again != flags) | (np.array(right, dtype=str) != group))
         compared, wrong = compared + len(flags), wrong + len(differ)
         if len(differ) and not example:
             unit = households[f"record_{programme.entity}_id"][differ[0]]
-            example = f"{programme.name} of {programme.entity} {unit} is {flags[differ[0]]}"
+            decides = f"is {flags[differ[0]]} in group {group[differ[0]]}"
+            example = f"{programme.name} of {programme.entity} {unit} {decides}"
     return CheckResult("takeup_key", compared, wrong, example)
 
 
 def thresholds_current(clones: Clones, crosswalk: Crosswalk) -> CheckResult:
     """Resolve the thresholds again and compare them with the stored table."""
-    states = [int(code) for code in np.unique(clones.geography.state)]
-    again = resolve(
-        clones.dataset, crosswalk, clones.engine, states=states, seed=clones.thresholds.seed
-    )
+    again = resolve_again(clones, crosswalk)
     stored = {(row.programme, row.group): row for row in clones.thresholds.rows}
     wrong = [
         row
@@ -166,29 +204,66 @@ def thresholds_current(clones: Clones, crosswalk: Crosswalk) -> CheckResult:
     return CheckResult("thresholds_current", len(again.rows), len(wrong), example)
 
 
-def geography_of_block(households: Dataset, crosswalk: Crosswalk) -> CheckResult:
-    """Read state and county off the block's digits, the district off the crosswalk."""
-    of_block = dict(zip(crosswalk.block.tolist(), crosswalk.district.tolist(), strict=True))
+def resolve_again(clones: Clones, crosswalk: Crosswalk) -> Thresholds:
+    """Resolve the thresholds of a run from its own rates, for every state that it has.
+
+    A group that the stored table lacks is resolved with the packaged rate.
+    """
+    stored = clones.thresholds
+    rates = {(row.programme, row.group): row.rate for row in stored.rows}
+    return resolve(
+        clones.dataset,
+        crosswalk,
+        clones.engine,
+        states=np.unique(crosswalk.state).tolist(),  # also one in which no clone lives
+        seed=stored.seed,
+        rates=read_rates(clones.dataset.period) | rates,
+    )
+
+
+def geography_of_block(
+    clones: Clones, households: Dataset, crosswalk: Crosswalk, columns: Ints
+) -> CheckResult:
+    """Read each column's codes off the digits of its block and off the crosswalk.
+
+    Raises
+    ------
+    IdentityError
+        If the run has no blocks.
+    """
+    if (block := clones.geography.block) is None:
+        raise IdentityError("a run without census blocks has no codes to read off them")
+    mine = block[columns].tolist()
+    rows = np.flatnonzero(np.isin(crosswalk.block, mine)).tolist()
+    expected = {int(crosswalk.block[row]): _plain_codes(crosswalk, row) for row in rows}
+    told = {name: households[name].tolist() for name in GEOGRAPHY_COLUMNS if name in households}
+    wrong = []
+    for i, (column, code) in enumerate(zip(columns.tolist(), mine, strict=True)):
+        right = expected.get(code, {})  # nothing is right in a block that does not exist
+        if off := [name for name in told if told[name][i] != right.get(name)]:
+            wrong.append(f"{off[0]} of column {column} in block {code:015d} is {told[off[0]][i]!r}")
+    return CheckResult("geography_of_block", len(columns), len(wrong), wrong[0] if wrong else "")
+
+
+def own_state(clones: Clones, households: Dataset) -> CheckResult:
+    """Compare the state of each household with the one that its record came with."""
+    record = clones.dataset.household
+    pairs = zip(record["household_id"].tolist(), record["state_fips"].tolist(), strict=True)
+    home = dict(pairs)
     told = zip(
-        households["block_geoid"].tolist(),
-        households["state_fips"].tolist(),
-        households["county_fips"].tolist(),
-        households["congressional_district_geoid"].tolist(),
-        strict=True,
+        households["record_household_id"].tolist(), households["state_fips"].tolist(), strict=True
     )
     wrong = [
-        f"block {block} is said to lie in county {county}, district {decode(Level.DISTRICT, d)}"
-        for block, state, county, d in told
-        if (block[:2], block[:5]) != (f"{state:02d}", county) or of_block.get(int(block)) != d
+        f"record {who} is said to live in {state}" for who, state in told if home[who] != state
     ]
     size = households.size(HOUSEHOLD)
-    return CheckResult("geography_of_block", size, len(wrong), wrong[0] if wrong else "")
+    return CheckResult("own_state", size, len(wrong), wrong[0] if wrong else "")
 
 
 def filer_gate(clones: Clones, households: Dataset) -> CheckResult:
-    """Work out who files from flags drawn again, and compare with who is let through."""
-    flags = [p for p in clones.programmes if p.flag in clones.engine.inputs]
-    again = with_flags(households, {p: _plain_flags(clones, households, p) for p in flags})
+    """Let the engine say who files with flags drawn again, and compare with who is let through."""
+    flags = {p: _plain_flags(clones, households, p) for p in clones.programmes}
+    again = with_flags(households, flags)
     ours = clones.engine.simulate(again, [GATE], households.period)[GATE]
     theirs = clones.engine.simulate(households, [GATE], households.period)[GATE]
     differ = np.flatnonzero(ours != theirs)
@@ -198,19 +273,43 @@ def filer_gate(clones: Clones, households: Dataset) -> CheckResult:
 
 
 def entity_links(clones: Clones, households: Dataset, columns: Ints) -> CheckResult:
-    """Compare who forms a unit with whom, as sets of record ids, column by column."""
-    _, record = clone_and_record(columns, clones.geography.n_records)
+    """Compare which people form which unit, by ids of the records, column by column."""
+    records = clones.geography.n_records
     compared = wrong = 0
     example = ""
     for entity in households.groups:
-        expected = _companions(clones.dataset, entity, "person_id")
-        found = _companions(households, entity, "record_person_id")
-        for column, units in enumerate(found):
+        expected = _members(clones.dataset, entity, "")
+        found = _members(households, entity, "record_")
+        for column, units in zip(columns.tolist(), found, strict=True):
             compared += 1
-            if units != expected[record[column]]:
+            if units != expected[column % records]:
                 wrong += 1
-                example = example or f"{entity} units of column {columns[column]} differ"
+                example = example or f"{entity} units of column {column} differ"
     return CheckResult("entity_links", compared, wrong, example)
+
+
+def columns_copied(clones: Clones, households: Dataset, columns: Ints) -> CheckResult:
+    """Look every value up in the records by id, by-state values by the state's code."""
+    records = native(clones.engine, clones.dataset)
+    homes = households.household["household_id"].tolist()
+    clone = np.array([column // clones.geography.n_records for column in columns.tolist()])
+    fips = dict(zip(homes, clones.geography.state[columns].tolist(), strict=True))
+    elsewhere = {*GEOGRAPHY_COLUMNS, *_WEIGHTS, *(p.flag for p in clones.programmes)}
+    elsewhere |= {f"{e}_id" for e in records.tables} | {f"person_{e}_id" for e in records.tables}
+    compared, wrong = len(clone), int((households["clone_index"] != clone).sum())
+    example = "clone_index differs" if wrong else ""
+    for entity, table in records.tables.items():
+        row_of = {who: row for row, who in enumerate(table[f"{entity}_id"].tolist())}
+        who = households[f"record_{entity}_id"].tolist()
+        rows = [row_of.get(i, -1) for i in who]  # ids of nobody are for `entity_links` to find
+        state = [fips[home] for home in _plain_homes(households, entity)]
+        for name in sorted(set(table) - elsewhere):
+            right = _plain_values(table[name], rows, records.states, state)
+            differ = np.flatnonzero(right != households[name])
+            compared, wrong = compared + len(rows), wrong + len(differ)
+            if len(differ) and not example:
+                example = f"{name} of {entity} {who[differ[0]]} is {households[name][differ[0]]}"
+    return CheckResult("columns_copied", compared, wrong, example)
 
 
 def float64_sums(matrix: CalibrationMatrix, weights: Sequence[Floats]) -> CheckResult:
@@ -258,15 +357,17 @@ def _plain_flags(clones: Clones, households: Dataset, programme: Programme) -> N
         for row in clones.thresholds.rows
         if row.programme == programme.name
     }
-    home = households.household_of(programme.entity).tolist()
-    record, clone = households["record_household_id"].tolist(), households["clone_index"].tolist()
+    homes = households.household["household_id"].tolist()
+    record = dict(zip(homes, households["record_household_id"].tolist(), strict=True))
+    clone = dict(zip(homes, households["clone_index"].tolist(), strict=True))
+    home = _plain_homes(households, programme.entity)
     unit = households[f"record_{programme.entity}_id"].tolist()
-    group = group_of_units(households, programme).tolist()
-    reported = reports(households, programme)
+    group = _plain_groups(households, programme)
+    reported = [0] * len(unit) if (anchor := programme.anchor) is None else households[anchor]
     seed = clones.thresholds.seed
     return np.array(
         [
-            bool(reported[i])
+            bool(reported[i] > 0)
             or plain_draw(seed, "takeup", programme.name, record[h], unit[i], clone[h])
             < table[group[i]]
             for i, h in enumerate(home)
@@ -275,19 +376,62 @@ def _plain_flags(clones: Clones, households: Dataset, programme: Programme) -> N
     )
 
 
-def _companions(dataset: Dataset, entity: str, name: str) -> list[frozenset[frozenset[int]]]:
-    """For each household, its units of an entity as sets of people."""
-    members: dict[tuple[int, int], set[int]] = {}
+def _plain_homes(dataset: Dataset, entity: str) -> list[int]:
+    """Give the household id of each row of an entity, found through a member."""
+    link = "person_id" if entity == PERSON else f"person_{entity}_id"
+    pairs = zip(dataset[link].tolist(), dataset["person_household_id"].tolist(), strict=True)
+    home = dict(pairs)
+    return [home[unit] for unit in dataset[f"{entity}_id"].tolist()]
+
+
+def _plain_groups(dataset: Dataset, programme: Programme) -> list[str]:
+    """Give each unit the group of its rate: its state's letters, its dependents or the nation."""
+    if programme.groups == STATE:
+        pairs = zip(dataset["household_id"].tolist(), dataset["state_fips"].tolist(), strict=True)
+        state = dict(pairs)
+        return [STATE_LETTERS[state[home]] for home in _plain_homes(dataset, programme.entity)]
+    if programme.groups == CHILDREN:
+        dependent = dataset["person_tax_unit_id"][dataset["is_tax_unit_dependent"] > 0]
+        children = Counter(dependent.tolist())
+        return [str(min(children[unit], 3)) for unit in dataset["tax_unit_id"].tolist()]
+    return ["US"] * dataset.size(programme.entity)
+
+
+def _plain_codes(crosswalk: Crosswalk, row: int) -> dict[str, int | str]:
+    """Give every code of a block of the crosswalk, as a file has it."""
+    block = f"{int(crosswalk.block[row]):015d}"
+    place, zip_code = int(crosswalk.place[row]), int(crosswalk.zip_code[row])
+    return {
+        "block_geoid": block,
+        "tract_geoid": block[:11],
+        "county_fips": block[:5],
+        "state_fips": int(block[:2]),
+        "congressional_district_geoid": int(crosswalk.district[row]),
+        "place_fips": f"{place:07d}" if place else "",
+        "zip_code": f"{zip_code:05d}" if zip_code else "",
+    }
+
+
+def _plain_values(column: Array, rows: list[int], states: Sequence[int], state: list[int]) -> Array:
+    """Take values from rows; from a by-state column, each in its own state."""
+    if column.ndim == 1:
+        return column[rows]
+    place = {code: i for i, code in enumerate(states)}
+    return np.array([column[row, place[s]] for row, s in zip(rows, state, strict=True)])
+
+
+def _members(dataset: Dataset, entity: str, prefix: str) -> list[dict[int | None, set[int]]]:
+    """For each household, who is in each of its units of an entity, by ids of the records."""
+    ids = dataset[f"{entity}_id"].tolist(), dataset[f"{prefix}{entity}_id"].tolist()
+    known = dict(zip(*ids, strict=True))
     links = zip(
         dataset.person["person_household_id"].tolist(),
         dataset.person[f"person_{entity}_id"].tolist(),
-        dataset.person[name].tolist(),
+        dataset.person[f"{prefix}person_id"].tolist(),
         strict=True,
     )
+    units: dict[int, dict[int | None, set[int]]] = {}
     for home, unit, who in links:
-        members.setdefault((home, unit), set()).add(who)
-    units: dict[int, set[frozenset[int]]] = {}
-    for (home, _), people in members.items():
-        units.setdefault(home, set()).add(frozenset(people))
+        units.setdefault(home, {}).setdefault(known.get(unit), set()).add(who)
     homes = dataset.household["household_id"].tolist()
-    return [frozenset(units.get(home, set())) for home in homes]
+    return [units.get(home, {}) for home in homes]

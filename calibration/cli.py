@@ -51,6 +51,20 @@ class _InterruptedError(PipelineError):
 
 
 _RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+_Engine = Annotated[
+    str,
+    typer.Option(
+        help="Tax-benefit engine: 'toy', 'policyengine', or 'taxcalc' with the public CPS "
+        "records that come with it."
+    ),
+]
+_States = Annotated[
+    str,
+    typer.Option(
+        help="Postal letters of states, such as VT,WY: take the records of these alone. Only "
+        "with an engine that brings its own records."
+    ),
+]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the flag)
@@ -79,7 +93,10 @@ def _run(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(help="Input folder. By default the toy country, which is built in."),
+        typer.Option(
+            help="Input folder. By default the toy country, which is built in. Not with an "
+            "engine that brings its own records."
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for runs; each run gets a folder of its own in it.")
@@ -92,11 +109,12 @@ def _run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The one seed of everything that is drawn.", min=0)] = 0,
-    engine: Annotated[str, typer.Option(help="Tax-benefit engine.")] = "toy",
+    engine: _Engine = "toy",
     households: Annotated[
         int, typer.Option(help="Source households to keep; each gives two records.", min=1)
     ] = 50,
     clones: Annotated[int, typer.Option(help="Copies of each record.", min=1)] = 3,
+    states: _States = "",
     preset: Annotated[
         _Preset | None,
         typer.Option(
@@ -116,18 +134,28 @@ def _run(
     """
     from calibration.report import resume_options, show_run
     from calibration.run_folder import new_run_id
-    from calibration.toy import folder as toy_folder
+    from calibration.starts import start_of
 
     if preset is not None and records is not None:
         raise _UsageError("--preset and --records exclude each other; give one of them")
     if resume is None:
-        options = _options(seed, engine, households, clones, preset, records)
-        source, target = data or toy_folder(), out / new_run_id()
+        _refuse_meaningless(context, start_of(engine).meaningless, engine)
+        options = _options(seed, engine, households, clones, states, preset, records)
+        source, target = data or _built_in(options), out / new_run_id()
     else:
         _refuse_with_resume(context)
         options, source = resume_options(resume)
+        _refuse_meaningless(context, options.start.meaningless, options.engine)
         source, target = data or source, resume
     show_run(_watched(source, target, options))
+
+
+def _built_in(options: RunOptions) -> Path:
+    """Give the folder that a run starts from if none is named."""
+    from calibration import soi, toy
+    from calibration.starts import RECORDS, SURVEY
+
+    return {SURVEY: toy.folder, RECORDS: soi.folder}[options.start]()
 
 
 def _options(  # noqa: PLR0917  (one call, right above)
@@ -135,6 +163,7 @@ def _options(  # noqa: PLR0917  (one call, right above)
     engine: str,
     households: int,
     clones: int,
+    states: str,
     preset: _Preset | None,
     records: int | None,
 ) -> RunOptions:
@@ -149,6 +178,7 @@ def _options(  # noqa: PLR0917  (one call, right above)
             engine=engine,
             households=households,
             clones=clones,
+            states=tuple(letters.strip().upper() for letters in states.split(",") if letters),
             presets=(str(preset),) if single else ("local", "national"),
             records=records,
         )
@@ -161,11 +191,22 @@ def _options(  # noqa: PLR0917  (one call, right above)
 def _refuse_with_resume(context: typer.Context) -> None:
     """Let no option be given beside --resume that would then have no effect."""
     for name in set(context.params) - {"resume", "data"}:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if _is_given(context, name):
             raise _UsageError(
                 f"--resume takes the options that the run was started with; leave out --{name}"
             )
+
+
+def _refuse_meaningless(context: typer.Context, names: tuple[str, ...], engine: str) -> None:
+    """Let no option be given that has no effect with an engine."""
+    for name in names:
+        if name in context.params and _is_given(context, name):
+            raise _UsageError(f"--{name} has no meaning with the {engine} engine; leave it out")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _watched(source: Path, target: Path, options: RunOptions) -> RunState:

@@ -319,6 +319,17 @@ def expected_columns(mass: Mass, n_clones: int) -> Floats:
     return np.array(expected)
 
 
+def _places(district: Ints, of_column: Ints) -> Ints:
+    """Find each column's district among the D that there are, shape (C,)."""
+    place = np.minimum(np.searchsorted(district, of_column), len(district) - 1)
+    if (foreign := district[place] != of_column).any():
+        j = np.flatnonzero(foreign)[0]
+        raise GeographyError(
+            f"column {j} lives in district {of_column[j]:04d}, which mass and crosswalk do not have"
+        )
+    return place
+
+
 def initial_weights(
     dataset: Dataset,
     geography: GeographyAssignment,
@@ -349,13 +360,16 @@ def initial_weights(
     ------
     GeographyError
         If a design weight is 0 or missing (a weight that starts at 0 never leaves it),
-        or a district has no column.
+        a district has no column, dataset, geography and mass have different records, or a
+        column lives in a district that mass and crosswalk do not have.
     """
     if "design_weight" not in dataset or not (dataset["design_weight"] > 0).all():
         raise GeographyError("every record needs a design_weight greater than 0")
     N, R = geography.n_clones, geography.n_records
+    if (records := dataset.size(HOUSEHOLD)) != R:
+        raise GeographyError(f"the geography assigns {R} records, the dataset has {records}")
     _check_fit(mass, crosswalk, R)
-    where = np.searchsorted(mass.district, geography.code(Level.DISTRICT))
+    where = _places(mass.district, geography.code(Level.DISTRICT))
     w = np.tile(dataset["design_weight"], N)
     if not uniform_mass:
         kind = np.tile(mass.high, N)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.dataset import Dataset
-from calibration.engines import Engine
+from calibration.engines import Engine, native
 from calibration.files import hash_arrays
 from calibration.geography import GeographyAssignment
 from calibration.materialise import materialise
@@ -58,7 +58,7 @@ class Clones:
     def households(
         self, columns: NDArray[np.int64], weights: NDArray[np.float64] | None = None
     ) -> Dataset:
-        """Materialise columns and draw their takeup.
+        """Materialise columns, draw their takeup, and put them into the engine's columns.
 
         Parameters
         ----------
@@ -69,10 +69,10 @@ class Clones:
         Returns
         -------
         Dataset
-            n households in the order of `columns`.
+            n households in the order of `columns`, in the engine's own columns.
         """
         households = materialise(self.dataset, self.geography, columns, weights=weights)
-        return with_takeup(households, self.thresholds, self.programmes)
+        return native(self.engine, with_takeup(households, self.thresholds, self.programmes))
 
     def made_of(self) -> dict[str, str]:
         """Hash the parts: what a matrix or a file depends on."""

@@ -11,6 +11,13 @@ m_p. What a household adds to the target is then
 So a filer-only total takes the dollars of filing tax units and not those of another unit
 in the same household, while a household amount is taken whole if anybody qualifies.
 
+That is the one rule there is, "any member". Two other readings that a published figure may
+have cannot be asked for. *All members*: homes where everybody is under 65; here "age<65"
+takes every home with one such person. *Native entity*: the condition is on the counted
+unit itself; here a condition on another kind of unit reaches it through any one of its
+people, an SPM unit through the tax unit of one member. Write such a target so that this
+rule fits it, or leave it out.
+
 Axes: people p and units e of a materialised dataset; the result has one number a
 household, shape (household,), float64.
 """
@@ -25,17 +32,15 @@ from numpy.typing import NDArray
 from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset
 from calibration.engines import Engine, require
 from calibration.errors import TargetError
-from calibration.targets import COUNT_SUFFIX, Constraint
+from calibration.targets import COUNT_SUFFIX, Constraint, Signature
 
 __all__ = [
-    "Signature",
     "counted_entity",
     "engine_outputs",
     "household_values",
     "qualifying_persons",
 ]
 
-Signature = tuple[str, tuple[Constraint, ...]]
 Values = Mapping[str, Array]
 
 

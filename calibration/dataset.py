@@ -188,7 +188,21 @@ class Dataset:
     # -- new datasets from old ---------------------------------------------------------
 
     def with_columns(self, entity: str, columns: Table) -> Dataset:
-        """Return a dataset in which columns of one entity are added or replaced."""
+        """Return a dataset in which columns of one entity are added or replaced.
+
+        Raises
+        ------
+        DatasetError
+            If another entity has a column of that name, or there is not one value a row.
+        """
+        rows = self.size(entity)
+        for name, column in columns.items():
+            if other := [e for e, t in self.tables.items() if e != entity and name in t]:
+                raise DatasetError(f"{name!r} stands in {other[0]}; it cannot be added to {entity}")
+            if np.shape(column)[:1] != (rows,):
+                raise DatasetError(
+                    f"{name!r} has shape {np.shape(column)}, the {entity} table has {rows} rows"
+                )
         old = self.tables[entity]
         below = old.maps if isinstance(old, ChainMap) else [old]  # chains of chains grow deep
         table = ChainMap(dict(columns), *below)  # type: ignore[arg-type]
@@ -210,9 +224,17 @@ class Dataset:
         Raises
         ------
         DatasetError
-            If a row stands twice: its ids would.
+            If a row stands twice (its ids would), is not there, or is not a whole number.
         """
-        rank = np.full(self.size(HOUSEHOLD), -1)
+        rows, size = np.asarray(rows), self.size(HOUSEHOLD)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise DatasetError(
+                f"household rows must be whole numbers, not {rows.dtype} of shape {rows.shape}; "
+                "np.flatnonzero makes them of a mask"
+            )
+        if len(astray := rows[(rows < 0) | (rows >= size)]):
+            raise DatasetError(f"there is no household row {astray[0]}; the table has {size}")
+        rank = np.full(size, -1)
         rank[rows] = np.arange(len(rows))
         if (again := rank[rows] != np.arange(len(rows))).any():
             raise DatasetError(f"household row {rows[again][0]} is to be taken more than once")

@@ -1,14 +1,16 @@
 """Read files again, in a process of their own, and say what they add up to.
 
 This is the right-hand side of the X w identity. It shares the engine with the matrix,
-because the law is one, and nothing else: it opens the HDF5 file itself, matches people to
-units by id and not by position, evaluates every predicate of a target, geography
-included, on the columns of the file, and sums in float64.
+because the law is one, and the `Dataset` through which an engine looks up who belongs to
+whom. The rest is its own: it opens the HDF5 file itself, matches people to units by id
+and not by position, evaluates every predicate of a target, geography included, on the
+columns of the file, and sums in float64.
 
     python -m calibration.evaluate REQUEST.json
 
-reads a request {"engine", "files": {name: path}, "targets": {name: [...]}} and prints
-one JSON object, {file name: {target name: value}}.
+reads a request {"engine", "version", "files": {name: path}, "targets": {name: [...]}} and
+prints one JSON object, {file name: {target name: value}}. Another version of the engine than
+the one asked for is an error.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def evaluate_file(
     targets : mapping of str to mapping
         By name: "variable", "entity" (what is counted or whose amount is summed), "count"
         (whether units are counted), and "constraints", a list of [variable, comparison,
-        value], the area's among them.
+        value as written], the area's among them.
     engine : Engine
 
     Returns
@@ -89,7 +91,7 @@ def _evaluate_target(
         of_person = columns[variable]
         if (owner := entity_of[variable]) != "person":
             of_person = of_person[units.row_of_person(owner)]
-        wanted = value if of_person.dtype.kind == "U" else float(value)
+        wanted = value if of_person.dtype.kind == "U" else _number(value)
         qualifies &= _COMPARE[comparison](of_person, wanted)
     entity = target["entity"]
     weight = units.weight(entity)
@@ -99,6 +101,10 @@ def _evaluate_target(
     else:
         taken = np.isin(columns[f"{entity}_id"], columns[f"person_{entity}_id"][qualifies])
     return math.fsum(np.asarray(value, dtype=np.float64)[taken] * weight[taken])
+
+
+def _number(text: str) -> float:
+    return float({"True": "1", "False": "0"}.get(text, text))
 
 
 class _Units:
@@ -157,7 +163,7 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str], int]:
 def main(arguments: list[str]) -> None:
     """Answer one request; see the module."""
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    engine = load_engine(request["engine"])
+    engine = load_engine(request["engine"], request["version"])
     answer = {
         name: evaluate_file(Path(path), request["targets"][name], engine)
         for name, path in request["files"].items()

@@ -5,9 +5,13 @@ or on both:
 
     side "file"     the fault acts while files are written: matrix and files disagree, and
                     the X w identity says so
-    side "kernel"   the fault acts while the matrix is built and while files are written:
-                    both are wrong in the same way, the identity holds, and a named check
-                    of `calibration.checks` says so
+    side "kernel"   the fault acts from the takeup thresholds on, while they are resolved,
+                    while the matrix is built and while files are written: all are wrong
+                    in the same way, the identity holds, and a named check of
+                    `calibration.checks` says so
+
+A fault in what files alone are made with, such as the choice of their columns, has no
+second side: the identity sees it on both.
 
 `demonstrate` does the experiment on a small set of areas and returns what was found.
 Faults are put in by replacing one function for as long as a `with` block lasts; nothing
@@ -28,8 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import materialise as materialise_module
+from calibration import publish_local_area as publish_module
 from calibration import takeup as takeup_module
-from calibration.checks import CheckResult, run_checks
+from calibration.checks import CheckResult, resolve_again, run_checks
 from calibration.clones import Clones
 from calibration.dataset import Dataset
 from calibration.errors import IdentityError, near
@@ -37,7 +42,7 @@ from calibration.geography import Area, Crosswalk, GeographyAssignment, Level
 from calibration.identity import FileClaim, IdentityReport, check_identity
 from calibration.matrix import CalibrationMatrix
 from calibration.matrix_builder import build_matrix
-from calibration.publish_local_area import AreaStatus, area_columns, build_h5
+from calibration.publish_local_area import AreaStatus, build_h5
 from calibration.takeup import Programme, Thresholds
 from calibration.targets import Target
 
@@ -59,7 +64,8 @@ class Failure:
     symptom : str
         What a user sees.
     detector : str
-        The check that notices it when it sits in the kernel.
+        The check that notices it when it sits in the kernel, or "identity". Others may
+        complain too.
     inject : callable
         Gives a context in which faulty code acts.
     spoil : callable
@@ -129,15 +135,22 @@ def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> 
     -------
     Outcome
     """
-    e = experiment
-    fault = nullcontext if failure is None else failure.inject
-    spoiled = e.clones if failure is None else failure.spoil(e.clones)
-    shared, clones = (fault, spoiled) if side == "kernel" else (nullcontext, e.clones)
+    e, clones = experiment, experiment.clones
+    fault = failure or Failure("none", "", "", "")
+    shared = fault.inject if side == "kernel" else nullcontext
     with shared():
+        if side == "kernel":
+            thresholds = resolve_again(clones, e.crosswalk)
+            clones = fault.spoil(replace(clones, thresholds=thresholds))
         matrix = build_matrix(clones, e.targets, w0=e.w0)
     with tempfile.TemporaryDirectory() as folder:
-        with fault():
-            claims = _write_files(e, spoiled, Path(folder))
+        with fault.inject():
+            written = clones if side == "kernel" else fault.spoil(clones)
+            paths = [_write_file(e, written, area, Path(folder)) for area in e.areas]
+        claims = [
+            FileClaim.of(area, path, e.weights, clones.geography)
+            for area, path in zip(e.areas, paths, strict=True)
+        ]
         with shared():
             identity = check_identity(matrix, claims, clones.dataset, clones.engine)
             columns = np.flatnonzero(e.weights > 0)
@@ -145,23 +158,11 @@ def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> 
     return Outcome(identity, checks)
 
 
-def _write_files(e: Experiment, clones: Clones, folder: Path) -> list[FileClaim]:
-    claims = []
-    for area in e.areas:
-        path = folder / area.path
-        built = build_h5(
-            e.weights,
-            clones.geography,
-            clones.dataset,
-            path,
-            area,
-            takeup=clones.thresholds,
-            engine=clones.engine,
-        )
-        if built.status is AreaStatus.WRITTEN:
-            columns, w = area_columns(e.weights, clones.geography, area)
-            claims.append(FileClaim(area.path.as_posix(), path, columns, w))
-    return claims
+def _write_file(e: Experiment, clones: Clones, area: Area, folder: Path) -> Path | None:
+    path = folder / area.path
+    parts = (e.weights, clones.geography, clones.dataset, path, area)
+    built = build_h5(*parts, takeup=clones.thresholds, engine=clones.engine)
+    return path if built.status is AreaStatus.WRITTEN else None
 
 
 # -- the faults ------------------------------------------------------------------------
@@ -230,6 +231,30 @@ def _one_id_off() -> Iterator[None]:
 
 
 @contextmanager
+def _next_state() -> Iterator[None]:
+    position = materialise_module._state_positions
+
+    def next_one(dataset: Dataset, state: Ints) -> Ints:
+        return (position(dataset, state) + 1) % max(len(dataset.states), 1)
+
+    with mock.patch.object(materialise_module, "_state_positions", next_one):
+        yield
+
+
+@contextmanager
+def _last_third_lost() -> Iterator[None]:
+    area_columns = publish_module.area_columns
+
+    def without_last(*parts: Any, **options: Any) -> tuple[Ints, NDArray[np.float64]]:
+        columns, weights = area_columns(*parts, **options)
+        kept = 2 * len(columns) // 3
+        return columns[:kept], weights[:kept]
+
+    with mock.patch.object(publish_module, "area_columns", without_last):
+        yield
+
+
+@contextmanager
 def _float32_sums() -> Iterator[None]:
     def estimates(self: CalibrationMatrix, weights: NDArray[np.float64]) -> Any:
         return (self.X @ weights.astype(np.float32)).astype(np.float64)
@@ -273,6 +298,20 @@ FAILURES: tuple[Failure, ...] = (
         "two returns of one household are mixed up; incomes and credits move",
         "entity_links",
         _one_id_off,
+    ),
+    Failure(
+        "next-state",
+        "values by state are read one state too far",
+        "rents, and what depends on them, are those of another state",
+        "columns_copied",
+        _next_state,
+    ),
+    Failure(
+        "columns-lost",
+        "the last columns of every area are left out of its file",
+        "every total of every file is too low",
+        "identity",
+        _last_third_lost,
     ),
     Failure(
         "float32-sums",

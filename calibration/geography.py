@@ -12,12 +12,13 @@ Axes of a `GeographyAssignment`: columns of the calibration matrix, clone-major,
 
     column = clone * R + record,    R records, N clones, C = N * R columns.
 
-At-large rule: district number 00 (one seat) and 98 (delegate) are stored as 01, so Alaska
-is 0201 and the District of Columbia 1101.
+At-large rule: where there is one seat, district number 00 (a representative) and 98 (a
+delegate) are stored as 01, so Alaska is 0201 and the District of Columbia 1101. Elsewhere
+those numbers are errors.
 
-Sources: U.S. Census Bureau, Understanding Geographic Identifiers (GEOIDs); the at-large
-rule is that of PolicyEngine/policyengine-us-data e01a0384,
-calibration/clone_and_assign.py.
+Sources: U.S. Census Bureau, Understanding Geographic Identifiers (GEOIDs), and 2020 Census
+Apportionment Results, table 1 (states with one seat); the at-large rule is that of
+PolicyEngine/policyengine-us-data e01a0384, calibration/clone_and_assign.py.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ STATE_LETTERS: Mapping[int, str] = {
 }  # fmt: skip
 """Postal letters of the 50 states and the District of Columbia by FIPS code."""
 
+_ONE_SEAT = (2, 10, 11, 38, 46, 50, 56, 60, 66, 69, 72, 78)
+"""AK, DE, ND, SD, VT and WY since the 2020 Census; DC and the five territories with a delegate."""
+
 
 # -- codes -----------------------------------------------------------------------------
 
@@ -129,9 +133,21 @@ def state_of(level: Level, codes: ArrayLike) -> NDArray[np.int64]:
 
 
 def at_large(districts: ArrayLike) -> NDArray[np.int64]:
-    """Store at-large districts (00, and 98 for a delegate) as 01; others unchanged."""
+    """Store at-large districts (00, and 98 for a delegate) as 01; others unchanged.
+
+    Raises
+    ------
+    GeographyError
+        If a state with several districts, or none, has one of those numbers.
+    """
     codes = np.asarray(districts, dtype=np.int64)
-    return np.where(np.isin(codes % 100, (0, 98)), codes // 100 * 100 + 1, codes)
+    only = np.isin(codes % 100, (0, 98))
+    if (wrong := only & ~np.isin(codes // 100, _ONE_SEAT)).any():
+        raise GeographyError(
+            f"district {codes[wrong].flat[0]:04d} has the number of an only seat, and its state "
+            "has had no such seat since the 2020 Census; give the number of the district"
+        )
+    return np.where(only, codes // 100 * 100 + 1, codes)
 
 
 def column_of(clone: ArrayLike, record: ArrayLike, n_records: int) -> NDArray[np.int64]:
@@ -158,7 +174,7 @@ class Area:
     ----------
     level : Level
     codes : tuple of int
-        One code, or several for a city that is a set of counties.
+        One code, or several for a city that is a set of counties; as `encode` gives them.
     name : str
         Name of the file, without folder and suffix.
     """
@@ -166,6 +182,17 @@ class Area:
     level: Level
     codes: tuple[int, ...]
     name: str
+
+    def __post_init__(self) -> None:
+        if not self.codes:
+            raise GeographyError(f"{self.name} has no codes")
+        for code in self.codes:
+            if (stored := encode(self.level, decode(self.level, code))) != code:
+                if self.level is Level.NATION:
+                    raise GeographyError(f"the nation has the code {stored}, not {code}")
+                raise GeographyError(
+                    f"{self.level} {code} of {self.name} is stored as {stored}; give that"
+                )
 
     @classmethod
     def nation(cls) -> Area:
@@ -332,6 +359,10 @@ class GeographyAssignment:
         Area codes of each column; the levels of the run, states at least.
     block, zip_code : ndarray of int64, shape (C,), optional
         Census block and ZIP code, where the run goes down to blocks.
+
+    Notes
+    -----
+    Arrays are shared, never copied, and must not be written to.
     """
 
     n_records: int
@@ -386,7 +417,11 @@ class GeographyAssignment:
         return named | {name: array for name, array in extra.items() if array is not None}
 
     def hash(self) -> str:
-        """SHA-256 of sizes and codes."""
+        """SHA-256 of sizes and codes; worked out once, since every file of a run names it."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         sizes = {"sizes": np.array([self.n_records, self.n_clones])}
         return hash_arrays(self._arrays() | sizes)
 

@@ -9,21 +9,26 @@
 
 All of it is read and checked before anything is written, so that bad input leaves no
 half-made run behind.
+
+An engine may bring records of its own. Then there is no folder: the records are the survey,
+each has a state and no block, and the targets are the package's own table (`calibration.soi`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.dataset import Dataset, Table
-from calibration.engines import Engine
-from calibration.errors import GeographyError, TargetError
-from calibration.geography import Area, Crosswalk, Level, decode, encode
+from calibration.engines import Engine, refused
+from calibration.errors import EngineError, GeographyError, TargetError
+from calibration.geography import STATE_LETTERS, Area, Crosswalk, Level, decode, encode
+from calibration.soi import read_soi
 from calibration.survey import read_survey, read_table
 from calibration.target_database import check_known
 from calibration.targets import Target, read_csv
@@ -32,9 +37,11 @@ __all__ = [
     "DONORS",
     "INCOME",
     "Inputs",
+    "RecordSource",
     "income_targets",
     "read_areas",
     "read_crosswalk",
+    "read_engine_inputs",
     "read_inputs",
 ]
 
@@ -45,32 +52,59 @@ INCOME = "adjusted_gross_income"
 """The variable whose district targets draw rich households."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The content of an input folder.
+    """What a run starts from.
 
     Parameters
     ----------
     survey : Dataset
-        The base survey, H households.
-    donors : mapping of str to Table
-        Donor rows by name.
-    crosswalk : Crosswalk
+        The base survey, H households, or the records of an engine.
     areas : list of Area
+        To make files for.
     targets : list of Target
         Of any year.
+    codes : mapping of Level to sequence of int
+        The areas of each level that the run goes down to.
+    donors : mapping of str to Table
+        Donor rows by name.
+    blocks : Crosswalk or None
+        None if the run goes down to states only.
     """
 
     survey: Dataset
-    donors: Mapping[str, Table]
-    crosswalk: Crosswalk
     areas: list[Area]
     targets: list[Target]
+    codes: Mapping[Level, Sequence[int]]
+    donors: Mapping[str, Table] = field(default_factory=dict)
+    blocks: Crosswalk | None = None
+
+    @property
+    def crosswalk(self) -> Crosswalk:
+        """The census blocks.
+
+        Raises
+        ------
+        GeographyError
+            If the run does not go down to blocks.
+        """
+        if self.blocks is None:
+            raise GeographyError("this run has no census blocks: it goes down to states only")
+        return self.blocks
 
     @property
     def states(self) -> tuple[int, ...]:
         """State FIPS codes of the run, ascending."""
-        return tuple(int(code) for code in np.unique(self.crosswalk.state))
+        return tuple(sorted(self.codes[Level.STATE]))
+
+
+@runtime_checkable
+class RecordSource(Protocol):
+    """An engine that brings records of its own."""
+
+    def records(self, period: int) -> Dataset:
+        """Give the records of a year, with `state_fips` in the household table."""
+        ...
 
 
 def read_inputs(folder: Path, period: int, engine: Engine) -> Inputs:
@@ -100,13 +134,71 @@ def read_inputs(folder: Path, period: int, engine: Engine) -> Inputs:
     targets = read_csv(folder / "targets.csv")
     known = {*engine.inputs, *engine.outputs}
     for target in targets:
-        check_known(target, known)
+        check_known(target, known, refused(engine))
         if target.code not in crosswalk.population_by(target.level):
             raise TargetError(
                 f"{folder / 'targets.csv'}: {target.name} is for a {target.level} that the "
                 "crosswalk does not have"
             )
-    return Inputs(survey, donors, crosswalk, areas, targets)
+    return Inputs(
+        survey=survey,
+        areas=areas,
+        targets=targets,
+        codes={level: list(crosswalk.population_by(level)) for level in Level},
+        donors=donors,
+        blocks=crosswalk,
+    )
+
+
+def read_engine_inputs(period: int, engine: Engine, states: Sequence[str] = ()) -> Inputs:
+    """Take the records that an engine brings, and published totals of their states.
+
+    Parameters
+    ----------
+    period : int
+        Year of records and law.
+    engine : Engine
+        Also a `RecordSource`.
+    states : sequence of str
+        Postal letters; all states of the records by default.
+
+    Returns
+    -------
+    Inputs
+        With the areas of the nation and of every state.
+
+    Raises
+    ------
+    EngineError
+        If the engine brings no records, or none of the year.
+    GeographyError
+        If one of the letters is not a state's, or no record lives there.
+    """
+    if not isinstance(engine, RecordSource):
+        raise EngineError(f"the {engine.name} engine brings no records of its own")
+    records = engine.records(period)
+    home = records.household["state_fips"]
+    wanted = _state_codes(states) or [int(code) for code in np.unique(home)]
+    if empty := [code for code in wanted if code not in home]:
+        raise GeographyError(f"no record lives in {STATE_LETTERS[empty[0]]}")
+    if states:
+        records = records.take_households(np.flatnonzero(np.isin(home, wanted)))
+    targets = read_soi(wanted)
+    for target in targets:
+        check_known(target, {*engine.inputs, *engine.outputs})
+    return Inputs(
+        survey=records,
+        areas=[Area.nation(), *map(Area.state, wanted)],
+        targets=targets,
+        codes={Level.NATION: [0], Level.STATE: wanted},
+    )
+
+
+def _state_codes(states: Sequence[str]) -> list[int]:
+    known = {letters: code for code, letters in STATE_LETTERS.items()}
+    if unknown := [letters for letters in states if letters not in known]:
+        raise GeographyError(f"no state has the letters {unknown[0]!r}")
+    return sorted(known[letters] for letters in set(states))
 
 
 def read_crosswalk(folder: Path) -> Crosswalk:

@@ -111,9 +111,9 @@ def materialise(
     Raises
     ------
     DatasetError, GeographyError
-        If dataset and geography have different records, a column is not one of X, there
-        is not one weight a column, or a column's state is not one that the by-state
-        columns have.
+        If dataset and geography have different records, a column is not one of X or not
+        a whole number, there is not one weight a column, or a column's state is not one
+        that the by-state columns have.
     """
     records = dataset.size(HOUSEHOLD)
     if geography.n_records != records:
@@ -121,6 +121,11 @@ def materialise(
             f"the geography assigns {geography.n_records} records, the dataset has {records}"
         )
     columns = np.asarray(columns)
+    if columns.ndim != 1 or columns.dtype.kind not in "iu":
+        raise GeographyError(
+            f"columns must be whole numbers in one row, not {columns.dtype} of shape "
+            f"{columns.shape}; np.flatnonzero makes them of a mask"
+        )
     if len(astray := columns[(columns < 0) | (columns >= geography.n_columns)]):
         raise GeographyError(f"there is no column {astray[0]}; X has {geography.n_columns}")
     clone, record = clone_and_record(columns, records)

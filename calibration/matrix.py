@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +34,12 @@ Ints = NDArray[np.int64]
 
 
 class RowStatus(StrEnum):
-    """Whether weights can reach a target at all."""
+    """Whether weights can reach a target at all.
+
+    A row with entries of both signs, such as an income tax with refundable credits, is OK
+    like any other: some column moves it towards its target. Only a row without an entry of
+    the target's sign is out of reach.
+    """
 
     OK = "ok"
     NO_SUPPORT = "no column adds anything to it"
@@ -140,7 +145,12 @@ class CalibrationMatrix:
         write_json(folder / "matrix.json", facts | {"schema": 1, "sealed": sealed})
 
     @classmethod
-    def load(cls, folder: Path, expected: Mapping[str, str] | None = None) -> CalibrationMatrix:
+    def load(
+        cls,
+        folder: Path,
+        expected: Mapping[str, str] | None = None,
+        targets: Sequence[Target] | None = None,
+    ) -> CalibrationMatrix:
         """Read what `save` wrote.
 
         Parameters
@@ -148,12 +158,14 @@ class CalibrationMatrix:
         folder : Path
         expected : mapping of str to str, optional
             What the matrix must have been made of, as `made_of` says it.
+        targets : sequence of Target, optional
+            What its rows must be, in order, values included.
 
         Raises
         ------
         MatrixError
-            If a file was edited, the two do not belong together, or a field of `made_of`
-            differs.
+            If a file was edited, the two do not belong together, a field of `made_of`
+            differs, or the rows are those of other targets.
         """
         facts = _read_facts(folder / "matrix.json")
         if facts["arrays"] != hash_file(folder / "matrix.npz"):
@@ -164,10 +176,24 @@ class CalibrationMatrix:
                     f"{folder}: the matrix was made of another {field} "
                     f"({facts['made_of'].get(field)}, not {value}); build it again"
                 )
+        rows = [target_from_json(fields) for fields in facts["targets"]]
+        if targets is not None:
+            _compare_targets(folder, rows, targets)
         a = read_npz(folder / "matrix.npz")
         X = sparse.csr_array((a["data"], a["indices"], a["indptr"]), shape=tuple(a["shape"]))
-        targets = [target_from_json(fields) for fields in facts["targets"]]
-        return cls(X, targets, a["w0"], a["household_id"], facts["made_of"])
+        return cls(X, rows, a["w0"], a["household_id"], facts["made_of"])
+
+
+def _compare_targets(folder: Path, rows: Sequence[Target], targets: Sequence[Target]) -> None:
+    said = f"{folder}: the matrix was made of other targets"
+    if len(rows) != len(targets):
+        raise MatrixError(f"{said}, {len(rows)} rows for {len(targets)} targets; build it again")
+    for i, (row, target) in enumerate(zip(rows, targets, strict=True)):
+        if row != target:
+            raise MatrixError(
+                f"{said}: row {i} is {row.name} = {row.value:g}, not {target.name} = "
+                f"{target.value:g} (or its period or source differs); build it again"
+            )
 
 
 def _seal(value: Any) -> str:
@@ -179,8 +205,11 @@ def _read_facts(path: Path) -> dict[str, Any]:
     facts = read_json(path)
     if not isinstance(facts, dict) or facts.get("schema") != 1:
         raise MatrixError(f"{path} is not a calibration matrix of schema 1")
+    sealed = facts.get("sealed")
+    if not isinstance(sealed, dict):
+        raise MatrixError(f"{path}: sealed was edited after saving; build the matrix again")
     for field in ("arrays", "made_of", "targets"):
-        if _seal(facts.get(field)) != facts.get("sealed", {}).get(field):
+        if _seal(facts.get(field)) != sealed.get(field):
             raise MatrixError(f"{path}: {field} was edited after saving; build the matrix again")
     return facts
 

@@ -6,6 +6,11 @@ themselves. Columns are grouped by state, cut into chunks, materialised with the
 counties, takeup flags and state-dependent inputs, and simulated. That is exact, and each
 chunk is independent of the others, so states can run side by side.
 
+Where nothing that the rows read depends on the place or on takeup, a clone has the values of
+its record wherever it lives. Then each record is simulated once and its clones take over the
+values. What depends on what is declared by the engine; one variable that reads the state is
+enough for all rows to take the exact way above.
+
 Rows that share a variable and constraints share one vector of household values: it is
 computed once and its nonzeros are scattered to the rows by the column's area code.
 
@@ -25,12 +30,13 @@ from scipy import sparse
 
 from calibration import __version__
 from calibration.clones import Clones
-from calibration.constraints import Signature, engine_outputs, household_values
+from calibration.constraints import engine_outputs, household_values
 from calibration.engines import load_engine
 from calibration.errors import MatrixError
 from calibration.geography import GeographyAssignment, Level
+from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
-from calibration.targets import Target
+from calibration.targets import Signature, Target, check_spelling
 
 __all__ = ["build_matrix", "simulate_columns"]
 
@@ -57,11 +63,12 @@ def build_matrix(
     targets : sequence of Target
         T targets, in the order of the rows; see `targets.sort_targets`.
     w0 : ndarray of float64, shape (C,)
-        Weights to start from; stored with the matrix.
+        Weights to start from, greater than 0; stored with the matrix.
     chunk : int
-        Columns simulated at once. Any value gives the same bits.
+        Columns simulated at once, at least 1. Any value gives the same bits.
     executor : concurrent.futures.Executor, optional
-        Where chunks run; here, one after the other, by default.
+        Where chunks run; here, one after the other, by default. A worker finds the engine
+        by its name, and refuses one of another version.
     observe : callable, optional
         Called with (columns done, all columns) after each chunk.
 
@@ -72,21 +79,18 @@ def build_matrix(
     Raises
     ------
     MatrixError
-        If there are no targets, one stands twice, w0 has another length than C, or the
-        engine gives a value that is not a finite number.
+        If there are no targets, one stands twice, `chunk` is below 1, w0 is not a number
+        greater than 0 for each of the C columns, or the engine gives a value that is not a
+        finite number.
     EngineError, TakeupError, DatasetError, GeographyError, TargetError
-        If a variable, a threshold, an input or a level is missing: a value that cannot
-        be computed is an error, never a zero.
+        If a variable, a threshold, an input or a level is missing, or a measure stands in
+        two spellings: a value that cannot be computed is an error, never a zero.
     """
     geography = clones.geography
-    if not targets:
-        raise MatrixError("there are no targets to build rows for")
-    names = [target.name for target in targets]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MatrixError(f"two targets are named {twice}; the rows could not be told apart")
-    if len(w0) != geography.n_columns:
-        raise MatrixError(f"w0 has {len(w0)} entries for {geography.n_columns} columns")
+    _check_rows(targets)
+    _check_start(w0, geography.n_columns)
+    if chunk < 1:
+        raise MatrixError(f"chunks of {chunk} columns; give at least 1")
     signatures = sorted({target.signature for target in targets})
     values = np.empty((len(signatures), geography.n_columns), dtype=np.float32)
     done = 0
@@ -98,6 +102,24 @@ def build_matrix(
     X = _scatter(values, signatures, targets, geography)
     made_of = clones.made_of() | {"package": __version__}
     return CalibrationMatrix(X, list(targets), w0, clones.household_id, made_of)
+
+
+def _check_rows(targets: Sequence[Target]) -> None:
+    if not targets:
+        raise MatrixError("there are no targets to build rows for")
+    names = [target.name for target in targets]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MatrixError(f"two targets are named {twice}; the rows could not be told apart")
+    check_spelling(targets)
+
+
+def _check_start(w0: Floats, n_columns: int) -> None:
+    if np.shape(w0) != (n_columns,):
+        raise MatrixError(f"w0 has shape {np.shape(w0)} for {n_columns} columns")
+    if not (usable := np.isfinite(w0) & np.greater(w0, 0)).all():
+        bad = np.argmin(usable)
+        raise MatrixError(f"w0 is {w0[bad]} in column {bad}; a fit starts from weights above 0")
 
 
 def simulate_columns(
@@ -124,26 +146,54 @@ def _simulated_chunks(
     clones: Clones, signatures: Sequence[Signature], chunk: int, executor: Executor | None
 ) -> Iterator[tuple[Ints, NDArray[np.float32]]]:
     """Yield the columns and values of every chunk, in one fixed order."""
-    state = clones.geography.state
-    tasks = [
-        columns[i : i + chunk]
-        for columns in (np.flatnonzero(state == code) for code in np.unique(state))
-        for i in range(0, len(columns), chunk)
-    ]
+    geography = clones.geography
+    R, N = geography.n_records, geography.n_clones
+    if _follows_the_record(clones, signatures):
+        groups, copies = [np.arange(R)], N  # the columns of clone 0
+    else:
+        groups = [np.flatnonzero(geography.state == code) for code in np.unique(geography.state)]
+        copies = 1
+    tasks = [g[i : i + chunk] for g in groups for i in range(0, len(g), chunk)]
+    for columns, part in zip(tasks, _parts(clones, tasks, signatures, executor), strict=True):
+        yield np.add.outer(np.arange(copies) * R, columns).ravel(), np.tile(part, copies)
+
+
+def _parts(
+    clones: Clones,
+    tasks: Sequence[Ints],
+    signatures: Sequence[Signature],
+    executor: Executor | None,
+) -> Iterator[NDArray[np.float32]]:
     if executor is None:
         for columns in tasks:
-            yield columns, simulate_columns(clones, columns, signatures)
+            yield simulate_columns(clones, columns, signatures)
         return
     parts = replace(clones, engine=None)  # each process loads its own engine by name
-    futures = [executor.submit(_remote, parts, clones.engine.name, c, signatures) for c in tasks]
-    for columns, future in zip(tasks, futures, strict=True):
-        yield columns, future.result()
+    engine = clones.engine.name, clones.engine.version
+    futures = [executor.submit(_remote, parts, engine, c, signatures) for c in tasks]
+    for future in futures:
+        yield future.result()
+
+
+def _follows_the_record(clones: Clones, signatures: Sequence[Signature]) -> bool:
+    """Tell whether all values are those of the record, wherever the clone lives."""
+    read = {variable for variable, _ in signatures}
+    read |= {constraint.variable for _, constraints in signatures for constraint in constraints}
+    outputs = clones.engine.outputs
+    for name in read & set(outputs):
+        if not outputs[name].inputs:
+            return False  # an engine that declares nothing may read anything
+        read |= outputs[name].inputs
+    dataset = clones.dataset
+    changing = {*GEOGRAPHY_COLUMNS, "clone_index", *(p.flag for p in clones.programmes)}
+    changing |= {name for name in read if name in dataset and dataset.is_by_state(name)}
+    return not read & changing
 
 
 def _remote(
-    clones: Clones, engine: str, columns: Ints, signatures: Sequence[Signature]
+    clones: Clones, engine: tuple[str, str], columns: Ints, signatures: Sequence[Signature]
 ) -> NDArray[np.float32]:
-    return simulate_columns(replace(clones, engine=load_engine(engine)), columns, signatures)
+    return simulate_columns(replace(clones, engine=load_engine(*engine)), columns, signatures)
 
 
 def _scatter(

@@ -1,12 +1,20 @@
-"""Stage 9: the whole run, from a survey to checked files.
-
-    base -> puf -> clones -> sources -> takeup -> targets -> matrix -> weights -> files
-         -> diagnostics
+"""Stage 9: the whole run, from what it starts from to checked files.
 
 Each stage is a step of `calibration.steps`: it reads what earlier steps stored, calls one
 stage module, and stores what that returns. `calibration.artifacts` names the files. A run
 ends only if the X w identity holds on every file and every check of `calibration.checks`
 passed.
+
+Engines differ in one thing: what a run starts from (`calibration.starts`). There are two
+lists of steps, and they share every action that does not depend on it:
+
+    survey     base -> puf -> clones -> sources -> takeup -> targets -> matrix -> ...
+    records    base -> clones -> targets -> matrix -> ...
+                                    ... -> weights -> files -> diagnostics
+
+A survey's households are cloned and each clone is given a census block. Records that an
+engine brings stay in their own state, one column each. The engine's own modules and version
+are part of the key of every step that uses it.
 
 Two weight vectors are fitted by default. `local` keeps many columns and makes the files of
 states, districts, cities and places; `national` keeps few and makes the file of the
@@ -17,23 +25,45 @@ not the nation's file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from calibration import actions
-from calibration.artifacts import STAGES, RunState
+from calibration.artifacts import RunState
 from calibration.audit import diagnostics
 from calibration.fit_stage import weights
 from calibration.inputs import DONORS
 from calibration.preflight import preflight
 from calibration.run_options import RunOptions, Workspace
+from calibration.starts import RECORDS, SURVEY, start_of
 from calibration.steps import Event, Step, run_steps
 
-__all__ = ["STEPS", "RunOptions", "run"]
+__all__ = ["RunOptions", "run", "steps_of"]
 
 _DRAWS = ("seed", "engine", "period")
-_ENGINE = ("calibration.engines.toy",)
+_WHOSE = ("engine", "period", "states")
+_ENGINE = "calibration.engines.{}"  # the name of the run's engine is put in by `steps_of`
+_GIVEN = "calibration.inputs"
+
+_TARGETS = (
+    "calibration.matrix",  # how targets are stored
+    "calibration.target_database",
+    "calibration.uprating",
+)
+_WEIGHTS = (
+    # the fit, and the checks of a stored matrix against what it was made of
+    "calibration.clones",
+    "calibration.matrix",
+    "calibration.select",
+)
+_DIAGNOSTICS = (
+    "calibration.checks",
+    "calibration.diagnostics",
+    "calibration.evaluate",
+    "calibration.identity",
+    "calibration.publish_local_area",
+)
 
 
 def _step(
@@ -50,12 +80,17 @@ def _step(
         action=action,
         reads=("dictionary.csv", *reads) if reads else (),
         modules=("calibration.inputs", *modules) if reads else modules,
-        around=(action.__module__, "calibration.artifacts", "calibration.run_options"),
+        around=(
+            action.__module__,
+            "calibration.artifacts",
+            "calibration.run_options",
+            "calibration.starts",
+        ),
         **parts,
     )
 
 
-STEPS: tuple[Step[Workspace], ...] = (
+_FROM_SURVEY: tuple[Step[Workspace], ...] = (
     _step(
         "base",
         actions.base,
@@ -71,7 +106,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("donors/puf.csv",),
         parameters=(*_DRAWS, "households", "trees"),
         outputs=("artifacts/records.npz",),
-        modules=("calibration.puf_impute", "calibration.stratify", *_ENGINE),
+        modules=("calibration.puf_impute", "calibration.stratify", _ENGINE),
     ),
     _step(
         "clones",
@@ -80,7 +115,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("blocks.csv", "targets.csv"),
         parameters=(*_DRAWS, "clones"),
         outputs=("artifacts/geography.npz", "artifacts/mass.json"),
-        modules=("calibration.clone_and_assign", *_ENGINE),
+        modules=("calibration.clone_and_assign", _ENGINE),
     ),
     _step(
         "sources",
@@ -98,7 +133,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("blocks.csv",),
         parameters=_DRAWS,
         outputs=("artifacts/takeup.csv",),
-        modules=("calibration.thresholds", *_ENGINE),
+        modules=("calibration.thresholds", _ENGINE),
     ),
     _step(
         "targets",
@@ -106,12 +141,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("targets.csv", "blocks.csv"),
         parameters=("engine", "period"),
         outputs=("artifacts/targets.db", "artifacts/targets.json", "artifacts/uprating.csv"),
-        modules=(
-            "calibration.matrix",  # how targets are stored
-            "calibration.target_database",
-            "calibration.uprating",
-            *_ENGINE,
-        ),
+        modules=(*_TARGETS, _ENGINE),
     ),
     _step(
         "matrix",
@@ -120,7 +150,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("blocks.csv",),
         parameters=("engine",),
         outputs=("artifacts/matrix",),
-        modules=("calibration.matrix_builder", "calibration.clone_and_assign", *_ENGINE),
+        modules=("calibration.matrix_builder", "calibration.clone_and_assign", _ENGINE),
     ),
     _step(
         "weights",
@@ -128,8 +158,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         needs=("matrix",),
         parameters=("seed", "presets", "records"),
         outputs=("artifacts/weights.npz", "artifacts/fits.json", "artifacts/fit_logs"),
-        # the fit, and the checks of a stored matrix against what it was made of
-        modules=("calibration.clones", "calibration.matrix", "calibration.select"),
+        modules=(*_WEIGHTS, _ENGINE),  # the engine for its version
     ),
     _step(
         "files",
@@ -138,7 +167,7 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("areas.csv", "blocks.csv"),
         parameters=("engine", "presets", "records"),
         outputs=("artifacts/files", "artifacts/files.csv"),
-        modules=("calibration.publish_local_area", *_ENGINE),
+        modules=("calibration.publish_local_area", _ENGINE),
     ),
     _step(
         "diagnostics",
@@ -147,17 +176,86 @@ STEPS: tuple[Step[Workspace], ...] = (
         reads=("areas.csv", "blocks.csv"),
         parameters=("engine",),
         outputs=("diagnostics",),
-        modules=(
-            "calibration.checks",
-            "calibration.diagnostics",
-            "calibration.evaluate",
-            "calibration.identity",
-            "calibration.publish_local_area",
-            *_ENGINE,
-        ),
+        modules=(*_DIAGNOSTICS, _ENGINE),
     ),
 )
-"""The steps in the order in which they are executed."""
+"""The steps that lead from a survey's folder to files."""
+
+_FROM_RECORDS: tuple[Step[Workspace], ...] = (
+    _step(
+        "base",
+        actions.base,
+        parameters=_WHOSE,
+        outputs=("artifacts/base.npz",),
+        modules=(_GIVEN, _ENGINE),
+    ),
+    _step(
+        "clones",
+        actions.stay,
+        needs=("base",),
+        outputs=("artifacts/geography.npz",),
+        modules=("calibration.own_state",),
+    ),
+    _step(
+        "targets",
+        actions.targets,
+        parameters=_WHOSE,
+        outputs=("artifacts/targets.db", "artifacts/targets.json", "artifacts/uprating.csv"),
+        modules=(_GIVEN, *_TARGETS, _ENGINE),
+    ),
+    _step(
+        "matrix",
+        actions.own_matrix,
+        needs=("base", "clones", "targets"),
+        parameters=("seed", *_WHOSE),
+        outputs=("artifacts/matrix",),
+        modules=("calibration.matrix_builder", "calibration.own_state", _ENGINE),
+    ),
+    _step(
+        "weights",
+        weights,
+        needs=("matrix",),
+        parameters=("seed", "presets", "records"),
+        outputs=("artifacts/weights.npz", "artifacts/fits.json", "artifacts/fit_logs"),
+        modules=(*_WEIGHTS, _ENGINE),  # the engine for its version
+    ),
+    _step(
+        "files",
+        actions.files,
+        needs=("base", "clones", "weights"),
+        parameters=("presets", "records", *_WHOSE),
+        outputs=("artifacts/files", "artifacts/files.csv"),
+        modules=(_GIVEN, "calibration.publish_local_area", _ENGINE),
+    ),
+    _step(
+        "diagnostics",
+        diagnostics,
+        needs=("base", "clones", "targets", "matrix", "weights", "files"),
+        parameters=_WHOSE,
+        outputs=("diagnostics",),
+        modules=(_GIVEN, *_DIAGNOSTICS, _ENGINE),
+    ),
+)
+"""The steps that lead from records that an engine brings to files."""
+
+
+def steps_of(engine: str) -> tuple[Step[Workspace], ...]:
+    """List the steps of an engine's runs, in the order in which they are executed.
+
+    Parameters
+    ----------
+    engine : str
+        Its name; it need not be installed.
+
+    Returns
+    -------
+    tuple of Step
+    """
+    steps = {SURVEY: _FROM_SURVEY, RECORDS: _FROM_RECORDS}[start_of(engine)]
+    return tuple(
+        replace(step, modules=tuple(module.format(engine) for module in step.modules))
+        for step in steps
+    )
 
 
 def run(
@@ -168,13 +266,13 @@ def run(
     observe: Callable[[Event], None] | None = None,
     tell: Callable[[int, int, str], None] | None = None,
 ) -> RunState:
-    """Run all stages on an input folder.
+    """Run all stages.
 
     Parameters
     ----------
     data : Path
         Input folder, see `calibration.inputs`. It is read and checked before anything is
-        written.
+        written. Not looked at if the engine brings its own records.
     out : Path
         Run folder; a run that stopped in it is continued.
     options : RunOptions, optional
@@ -194,5 +292,14 @@ def run(
     options = options or RunOptions()
     work = Workspace(out, data, options, tell or (lambda *_: None))
     preflight(work)  # before the first byte is written
-    run_steps(STEPS, work, folder=out, data=data, options=asdict(options), observe=observe)
-    return work.after(STAGES[-1])
+    steps = steps_of(options.engine)
+    run_steps(
+        steps,
+        work,
+        folder=out,
+        data=data,
+        options=asdict(options),
+        stands_for={"engine": f"{work.engine.name} {work.engine.version}"},
+        observe=observe,
+    )
+    return work.after(steps[-1].name)

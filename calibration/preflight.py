@@ -12,6 +12,9 @@ other first, so that such a run stops with one message before it has made a fold
     survey          has it every column that a step reads and no earlier step makes?
     donors          has each its columns, and every level that the survey has?
 
+Records that an engine brings have been checked by the engine. There the targets are held
+against the engine, and the number of records to keep against those there are.
+
 Nothing is computed that a run keeps. What depends on imputed values, such as the size of
 an amount in donor and receiver, is found out when it is there.
 
@@ -21,6 +24,7 @@ Axes: none; everything is a yes or an error.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +32,7 @@ import numpy as np
 from calibration.actions import model_targets
 from calibration.clone_and_assign import assign, masses
 from calibration.dataset import HOUSEHOLD, Dataset, Table
-from calibration.engines import Engine, require
+from calibration.engines import Engine, Variable, eligible_output, require
 from calibration.errors import EngineError, ImputationError, PipelineError, TargetError, near
 from calibration.imputer import store
 from calibration.inputs import INCOME, Inputs, income_targets
@@ -41,6 +45,7 @@ from calibration.run_options import Workspace
 from calibration.social_security import PARTS, check_parts
 from calibration.source_impute import DONORS, DonorSpec
 from calibration.source_predictors import derive
+from calibration.starts import RECORDS, SURVEY
 from calibration.takeup import PROGRAMMES
 from calibration.targets import Target
 
@@ -62,18 +67,37 @@ def preflight(work: Workspace) -> None:
     PipelineError, GeographyError, TargetError, EngineError, ImputationError
         Naming what does not fit, as the step would that needs it.
     """
+    work.engine.simulate(work.inputs.survey, (), work.options.period)  # nothing, but of this year
+    check = {SURVEY: _check_folder, RECORDS: _check_records}[work.options.start]
+    check(work)
+
+
+def _check_records(work: Workspace) -> None:
+    """Hold the targets of a run against an engine that brings its own records."""
+    have, wanted = work.inputs.survey.size(HOUSEHOLD), work.options.records
+    if wanted is not None and wanted > have:
+        raise PipelineError(f"records is {wanted}; give 1 to C = {have}")
+    _check_targets(work)
+
+
+def _check_targets(work: Workspace) -> list[Target]:
+    """Give the targets as the run will use them, if their variables can be used so."""
+    with tempfile.TemporaryDirectory() as scratch:
+        targets, _ = model_targets(work, Path(scratch) / "targets.db")
+    for target in targets:
+        _check_kinds(target, work.engine)
+    return targets
+
+
+def _check_folder(work: Workspace) -> None:
+    """Hold the parts of an input folder against each other."""
     inputs, options = work.inputs, work.options
-    work.engine.simulate(inputs.survey, (), options.period)  # nothing, but of this year
     limit("ira", options.period, np.zeros(1))
     have = inputs.survey.size(HOUSEHOLD)
     if options.households > have:
         raise PipelineError(f"households is {options.households}; the survey has {have}")
     _check_districts(inputs, options.clones, options.period)
-    with tempfile.TemporaryDirectory() as scratch:
-        targets, _ = model_targets(work, Path(scratch) / "targets.db")
-    for target in targets:
-        _check_kinds(target, work.engine)
-    _check_survey(inputs.survey, _inputs_read(work.engine, targets))
+    _check_survey(inputs.survey, _inputs_read(work.engine, _check_targets(work)))
     check_parts(inputs.survey)
     _check_tax_file(inputs.survey, inputs.donors["puf"])
     records = _with_tax_variables(inputs.survey)
@@ -101,26 +125,30 @@ def _check_kinds(target: Target, engine: Engine) -> None:
 # -- the survey ------------------------------------------------------------------------
 
 
-def _inputs_read(engine: Engine, targets: list[Target]) -> dict[str, tuple[str, str]]:
-    """Give the entity and kind of every engine input that a step of the run reads."""
+def _inputs_read(engine: Engine, targets: list[Target]) -> dict[str, Variable]:
+    """Give every engine input that a step of the run reads; no anchor is optional."""
     programmes = [p for p in PROGRAMMES if p.flag in engine.inputs]
-    named = {INCOME, *(p.eligible for p in programmes if p.anchor is not None)}
+    anchored = [p for p in programmes if p.anchor is not None]
+    named = {INCOME, *(eligible_output(engine, p.name, p.eligible) for p in anchored)}
     for target in targets:
         named |= {c.variable for c in target.constraints}
         named |= set() if target.is_count else {target.variable}
-    read = {p.anchor for p in programmes if p.anchor is not None}
+    anchors = {p.anchor for p in anchored}
+    read = set(anchors)
     for name in named:
         read |= engine.outputs[name].inputs if name in engine.outputs else {name}
-    return {name: (engine.inputs[name].entity, engine.inputs[name].kind) for name in sorted(read)}
+    variables = {name: engine.inputs[name] for name in sorted(read)}
+    return variables | {name: replace(variables[name], optional=False) for name in anchors}
 
 
-def _check_survey(survey: Dataset, read: dict[str, tuple[str, str]]) -> None:
+def _check_survey(survey: Dataset, read: dict[str, Variable]) -> None:
     """Find the engine's inputs in the survey, but for those that a step makes."""
     made = {v.name for v in puf_variables()} | {p.flag for p in PROGRAMMES}
     made |= {name for spec in DONORS for name in spec.outputs} | set(GEOGRAPHY_COLUMNS)
-    for name, (entity, kind) in read.items():
-        if name in made:
+    for name, variable in read.items():
+        if name in made or (variable.optional and name not in survey):
             continue
+        entity, kind = variable.entity, variable.kind
         if name not in survey:
             raise EngineError(
                 f"the survey has no column {name!r}, an input of the engine"

@@ -18,30 +18,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from calibration.artifacts import STAGES, RunState
-from calibration.audit import Audit
+from calibration.artifacts import RunState
+from calibration.audit import Audit, prefix_of
 from calibration.diagnostics import summary, unified_table
 from calibration.errors import PipelineError
 from calibration.identity import TOLERANCE
 from calibration.l0.run import Status
 from calibration.run_folder import read_meta, resume_command
-from calibration.run_options import RunOptions
+from calibration.run_options import RunOptions, Workspace
 from calibration.steps import Event, verify
 
 __all__ = ["Display", "open_run", "resume_options", "show_audit", "show_run"]
-
-_WHAT = {
-    "base": "read the survey",
-    "puf": "clone households, draw tax variables",
-    "clones": "give every clone a census block",
-    "sources": "draw rent, assets and wages",
-    "takeup": "resolve takeup thresholds",
-    "targets": "bring targets to one year",
-    "matrix": "simulate every clone",
-    "weights": "choose columns and weights",
-    "files": "write a file for each area",
-    "diagnostics": "read the files again and compare",
-}
 
 
 class Display:
@@ -89,10 +76,7 @@ class Display:
 
     def _begin(self) -> None:
         o = self._options
-        self._console.print(
-            f"seed {o.seed}, engine {o.engine}: {2 * o.households} records x {o.clones} clones"
-            f" = {o.columns} columns"
-        )
+        self._console.print(f"seed {o.seed}, engine {o.engine}: {o.size}")
         if self._live:
             self._progress.start()
         self._begun = True
@@ -101,7 +85,8 @@ class Display:
         """Show that a step starts, ends, or is skipped."""
         if not self._begun:
             self._begin()
-        name = f"{STAGES.index(event.step) + 1:2d} {_WHAT[event.step]}"
+        stages = self._options.start.stages
+        name = f"{list(stages).index(event.step) + 1:2d} {stages[event.step]}"
         if not self._live:
             if event.kind != "start":
                 note = {"done": f"{event.seconds:.1f} s", "skip": "done before"}
@@ -146,7 +131,7 @@ def open_run(folder: Path) -> RunState:
             f"{resume_command(folder)}"
         )
     verify(folder, leave_out="artifacts/files/")
-    return RunState(folder, STAGES[-1], data, options.engine, options.period)
+    return Workspace(folder, data, options).after(list(options.start.stages)[-1])
 
 
 def resume_options(folder: Path) -> tuple[RunOptions, Path]:
@@ -160,7 +145,7 @@ def resume_options(folder: Path) -> tuple[RunOptions, Path]:
     meta = read_meta(folder)
     try:
         facts = dict(meta["options"])
-        facts["presets"] = tuple(facts["presets"])
+        facts |= {name: tuple(facts[name]) for name in ("presets", "states")}
         return RunOptions(**facts), Path(meta["data"])
     except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(f"{folder / 'meta.json'} is not of this version ({error})") from error
@@ -192,6 +177,7 @@ def show_run(state: RunState) -> None:
             console.print(f"fit ({name}): no penalty keeps within 2 % of the columns aimed at")
         if state.fits[name]["status"] != Status.CONVERGED.name:
             console.print(f"fit ({name}): {state.fits[name]['message']}")
+    _show_totals(console, state)
     _show_identity(console, state)
     console.print(f"run folder: {state.folder}")
 
@@ -220,6 +206,29 @@ def _aim(fit: Mapping[str, Any]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _show_totals(console: Console, state: RunState) -> None:
+    """Show kinds of people that no target may name, before and after."""
+    found = {n: state.table(f"{prefix_of(n)}untargeted") for n in state.weights_by_preset}
+    table = Table(title="totals beside the targets", title_justify="left")
+    table.add_column("")
+    table.add_column("before", justify="right")
+    for name in found:
+        table.add_column(name, justify="right")
+        table.add_column("change", justify="right")
+    for rows in zip(*found.values(), strict=True):
+        cells = (cell for row in rows for cell in (_count(row["fitted"]), _change(row)))
+        table.add_row(rows[0]["measure"].replace("_", " "), _count(rows[0]["initial"]), *cells)
+    console.print(table)
+
+
+def _count(cell: str) -> str:
+    return f"{float(cell):,.0f}"
+
+
+def _change(row: Mapping[str, str]) -> str:
+    return f"{float(row['change_percent']):+.0f} %" if row["change_percent"] else ""
 
 
 def _show_identity(console: Console, state: RunState) -> None:

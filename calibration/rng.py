@@ -28,16 +28,9 @@ import hashlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.errors import RandomError
+from calibration.splitmix import GAMMA, M1, M2, S11, S27, S30, S31, as_uint64
 
 __all__ = ["GAMMA", "exponential", "key", "mix", "text_key", "uniform", "unit"]
-
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
-"""Increment of SplitMix64: 2^64 divided by the golden ratio, made odd."""
-
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S11 = (np.uint64(n) for n in (30, 27, 31, 11))
 
 
 def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -52,9 +45,9 @@ def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     ndarray of uint64, same shape
     """
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
-        z = (z ^ (z >> _S30)) * _M1
-        z = (z ^ (z >> _S27)) * _M2
-    return z ^ (z >> _S31)
+        z = (z ^ (z >> S30)) * M1
+        z = (z ^ (z >> S27)) * M2
+    return z ^ (z >> S31)
 
 
 def text_key(text: str) -> int:
@@ -95,7 +88,7 @@ def key(*parts: str | int | ArrayLike) -> NDArray[np.uint64]:
     k = mix(np.asarray(GAMMA))
     for part in parts:
         with np.errstate(over="ignore"):
-            k = mix((k ^ _as_uint64(part)) + GAMMA)
+            k = mix((k ^ as_uint64(text_key(part) if isinstance(part, str) else part)) + GAMMA)
     return k
 
 
@@ -110,7 +103,7 @@ def unit(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
     -------
     ndarray of float64, same shape
     """
-    return (keys >> _S11).astype(np.float64) * 2.0**-53
+    return (keys >> S11).astype(np.float64) * 2.0**-53
 
 
 def uniform(*parts: str | int | ArrayLike) -> NDArray[np.float64]:
@@ -138,18 +131,3 @@ def exponential(*parts: str | int | ArrayLike) -> NDArray[np.float64]:
         In [0, 37); shape: the broadcast shape of the array parts.
     """
     return -np.log1p(-uniform(*parts))
-
-
-def _as_uint64(part: str | int | ArrayLike) -> NDArray[np.uint64]:
-    if isinstance(part, str):
-        return np.asarray(np.uint64(text_key(part)))
-    values = np.asarray(part)
-    if values.dtype.kind == "u":
-        return values.astype(np.uint64)
-    if values.dtype.kind == "i":
-        return values.astype(np.int64).view(np.uint64)
-    message = (
-        f"a part of a random key is {values.dtype} ({part!r}); "
-        "give text or whole numbers (ids, clone numbers, seeds)"
-    )
-    raise RandomError(message)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import RandomError
-from calibration.rng import _M1, _M2, _S11, _S27, _S30, _S31, GAMMA, _as_uint64
+from calibration.splitmix import GAMMA, M1, M2, S11, S27, S30, S31, as_uint64
 
 __all__ = ["fold", "uniform_fold", "unit"]
 
@@ -57,9 +57,9 @@ def fold(k, part):  # noqa: ANN001, ANN201  # numba infers the types
     """
     # "| 0" changes no whole number and has no meaning for a float.
     z = (np.uint64(k) ^ np.uint64(part | 0)) + GAMMA
-    z = (z ^ (z >> _S30)) * _M1
-    z = (z ^ (z >> _S27)) * _M2
-    return z ^ (z >> _S31)
+    z = (z ^ (z >> S30)) * M1
+    z = (z ^ (z >> S27)) * M2
+    return z ^ (z >> S31)
 
 
 @_compiled
@@ -75,7 +75,7 @@ def unit(k):  # noqa: ANN001, ANN201
     float64
         ``calibration.rng.unit(k)``.
     """
-    return np.float64(np.uint64(k) >> _S11) * 2.0**-53
+    return np.float64(np.uint64(k) >> S11) * 2.0**-53
 
 
 _CHUNK = 4096  # keys that stay in the first cache between the passes over them
@@ -130,5 +130,5 @@ def uniform_fold(prefix: np.uint64 | int, *parts: NDArray[np.integer]) -> NDArra
     if not shapes or len(shapes[0]) != 1 or len(set(shapes)) != 1:
         raise RandomError(f"parts have shapes {shapes}; give rows of one length, at least one")
     u = np.empty(shapes[0])
-    _draw(np.uint64(prefix), tuple(np.ascontiguousarray(_as_uint64(p)) for p in parts), u)
+    _draw(np.uint64(prefix), tuple(np.ascontiguousarray(as_uint64(p)) for p in parts), u)
     return u

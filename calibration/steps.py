@@ -90,6 +90,7 @@ def run_steps(
     folder: Path,
     data: Path,
     options: Mapping[str, Any],
+    stands_for: Mapping[str, str] | None = None,
     observe: Callable[[Event], None] | None = None,
 ) -> None:
     """Do the steps of a run that are not done yet, in order.
@@ -106,6 +107,9 @@ def run_steps(
         The input folder.
     options : mapping of str to JSON value
         Values of the steps' parameters.
+    stands_for : mapping of str to str, optional
+        What options stand for today, such as the name of an engine for its version. Keys
+        have these values in place of the options' own.
     observe : callable, optional
         Called with each `Event`.
 
@@ -117,11 +121,12 @@ def run_steps(
         Whatever a step raises; the run is marked failed and can be continued.
     """
     tell = observe or (lambda _: None)
+    meant = {**options, **(stands_for or {})}
     with locked(folder), recorded(folder, data, options) as timings:
         sweep(folder)
         done: dict[str, Mapping[str, str]] = {}
         for step in steps:
-            key = _key(step, done, data, options)
+            key = _key(step, done, data, meant)
             record = folder / "steps" / f"{step.name}.json"
             if (outputs := _outputs_if_done(record, key, folder)) is not None:
                 done[step.name] = outputs

@@ -95,7 +95,8 @@ def read_dictionary(folder: Path) -> dict[str, tuple[Column, ...]]:
     Raises
     ------
     FileError, DatasetError
-        If the dictionary is missing or damaged, or names a type that there is not.
+        If the dictionary is missing or damaged, names a type that there is not, or lists
+        a column of a file twice.
     """
     path = folder / _DICTIONARY
     header, rows = _rows(path)
@@ -107,6 +108,10 @@ def read_dictionary(folder: Path) -> dict[str, tuple[Column, ...]]:
     files: dict[str, list[Column]] = {}
     for line, (file, *column) in rows:
         known = files.setdefault(file, [])
+        if column[0] in [c.name for c in known]:
+            raise DatasetError(
+                f"{path} line {line} lists column {column[0]!r} of {file} a second time"
+            )
         known.append(Column(*column))
         if known[-1].type not in _CELL:
             raise DatasetError(

@@ -80,7 +80,13 @@ class Programme:
         Engine output that, with all takeup on, is greater than 0 for the units that the
         rate is a share of.
     anchor : str or None
-        Engine input in which a unit reports receipt; None if reports are not used.
+        Engine input in which a unit reports receipt; None if reports are not used, as
+        they cannot be where rates differ by children.
+
+    Raises
+    ------
+    TakeupError
+        If `groups` is not one of the three, or there is an anchor for groups of children.
     """
 
     name: str
@@ -89,6 +95,17 @@ class Programme:
     groups: str
     eligible: str
     anchor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups not in (NATION, STATE, CHILDREN):
+            raise TakeupError(
+                f"groups of {self.name} are {self.groups!r}; choose nation, state or children"
+            )
+        if self.groups == CHILDREN and self.anchor is not None:
+            raise TakeupError(
+                f"{self.name} has an anchor and groups by children; pools are made by state, not "
+                "by children, so leave out the anchor"
+            )
 
 
 PROGRAMMES: tuple[Programme, ...] = (
@@ -148,6 +165,9 @@ class Threshold:
     threshold: float
 
 
+_WIDTH = len(fields(Threshold))
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """The thresholds of a run and the seed of its draws, stored together.
@@ -179,11 +199,15 @@ class Thresholds:
         return np.array([known[g] for g in groups])[index]
 
     def save(self, path: Path) -> None:
-        """Write a CSV with the seed in every row; numbers keep all their digits."""
+        """Write a CSV with the seed in every row; numbers keep all their digits.
+
+        A table without rows, of an engine that draws no takeup, is one line with the seed.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["seed", *(f.name for f in fields(Threshold))])
-        writer.writerows([self.seed, *asdict(row).values()] for row in self.rows)
+        cells = [list(asdict(row).values()) for row in self.rows] or [[""] * _WIDTH]
+        writer.writerows([self.seed, *row] for row in cells)
         write_text(path, text.getvalue())
 
     @classmethod
@@ -200,6 +224,8 @@ class Thresholds:
             with path.open(newline="", encoding="utf-8") as stream:
                 lines = list(csv.DictReader(stream))
             seeds = {int(line.pop("seed")) for line in lines}
+            if [list(line.values()) for line in lines] == [[""] * _WIDTH]:
+                lines = []
             rows = tuple(
                 Threshold(line["programme"], line["group"],
                           *(float(line[f.name]) for f in fields(Threshold)[2:]))

@@ -32,6 +32,7 @@ from calibration.targets import (
     Constraint,
     Target,
     check_constraints,
+    check_spelling,
     parse_constraint,
     sort_targets,
 )
@@ -115,11 +116,14 @@ class TargetDatabase:
         Raises
         ------
         TargetError
-            If two targets have the same variable, area, constraints and period, a value
-            is not a finite number, or constraints contradict each other or speak of areas.
+            If two targets have the same variable, area, constraints and period, a measure
+            stands in two spellings, a value is not a finite number, or constraints
+            contradict each other or speak of areas.
         FileError
             If the file cannot be written.
         """
+        targets = list(targets)
+        check_spelling(targets)
         with atomic_path(path) as temporary, closing(sqlite3.connect(temporary)) as connection:
             connection.executescript("PRAGMA foreign_keys = ON;" + _SCHEMA)
             connection.executemany(
@@ -278,8 +282,10 @@ def _scope(path: Path, stratum: int, constraints: list[Constraint]) -> _Scope:
         raise TargetError(f"{path}, stratum {stratum}: {error}") from error
 
 
-def check_known(target: Target, variables: Collection[str]) -> None:
-    """Refuse a target that names a variable nobody knows.
+def check_known(
+    target: Target, variables: Collection[str], refused: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a target that names a variable nobody knows, or one that is refused, with why.
 
     Raises
     ------
@@ -290,5 +296,7 @@ def check_known(target: Target, variables: Collection[str]) -> None:
     if not target.is_count:
         named.append(target.variable)
     for name in named:
+        if refused and name in refused:
+            raise TargetError(f"{target.name}: {name!r} is refused: {refused[name]}")
         if name not in variables:
             raise TargetError(f"{target.name}: no variable {name!r}{near(name, variables)}")

@@ -8,7 +8,9 @@ constraints is this number.
 
 Constraints of a target are joined by AND and evaluated at person level (how they carry
 over to units and households: `calibration.constraints`). Their order means nothing; names
-and comparisons use the sorted form. A variable whose name ends in `_count` counts units
+and comparisons use the sorted form. Their spelling stays as written, because text is
+compared as text; so whoever takes a set of targets refuses one number in two spellings
+(`check_spelling`). A variable whose name ends in `_count` counts units
 (person_count, household_count, tax_unit_count, spm_unit_count), any other is summed.
 
 Axes: targets i in [0, T), sorted by level, variable, constraints and area code.
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +37,10 @@ __all__ = [
     "COUNT_SUFFIX",
     "Constraint",
     "Operation",
+    "Signature",
     "Target",
     "check_constraints",
+    "check_spelling",
     "parse_constraint",
     "read_csv",
     "sort_targets",
@@ -115,6 +119,10 @@ class Constraint:
         return _COMPARE[self.operation](values, number)
 
 
+Signature: TypeAlias = tuple[str, tuple[Constraint, ...]]
+"""What is measured, wherever: a variable and constraints that are not about geography."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One administrative total.
@@ -148,7 +156,7 @@ class Target:
         object.__setattr__(self, "constraints", tuple(sorted(self.constraints)))
 
     @property
-    def signature(self) -> tuple[str, tuple[Constraint, ...]]:
+    def signature(self) -> Signature:
         """What is measured, wherever: the variable and all constraints."""
         return self.variable, self.constraints
 
@@ -220,15 +228,39 @@ def _check_range(constraints: list[Constraint], listing: str) -> None:
         raise TargetError(f"{listing}: no value meets both")
 
 
+def check_spelling(targets: Iterable[Target]) -> None:
+    """Refuse targets that measure one thing and spell a number of it in two ways.
+
+    "age>=65" and "age>=65.0" would be two rows with the same entries, and a state under
+    one spelling would have no part in its districts under the other.
+
+    Raises
+    ------
+    TargetError
+        Naming both targets.
+    """
+    first: dict[tuple[Any, ...], Target] = {}
+    for target in targets:
+        scope = ((c.variable, c.operation, c.number, c.number is None and c.value)
+                 for c in target.constraints)  # fmt: skip
+        one = first.setdefault((target.variable, frozenset(scope)), target)
+        if one.signature != target.signature:
+            raise TargetError(
+                f"{one.name} and {target.name}: one measure in two spellings; write one of them"
+            )
+
+
 def sort_targets(targets: Iterable[Target]) -> list[Target]:
     """Put targets in the order of the rows of X.
 
     Raises
     ------
     TargetError
-        If two targets have the same name: the rows could not be told apart.
+        If two targets have the same name, or a measure stands in two spellings: the rows
+        could not be told apart.
     """
     ordered = sorted(targets, key=_row_order)
+    check_spelling(ordered)
     for one, other in pairwise(ordered):
         if one.name == other.name:
             raise TargetError(f"two targets are named {one.name}")
@@ -259,8 +291,8 @@ def read_csv(path: Path) -> list[Target]:
     Raises
     ------
     TargetError
-        Naming the file, the line and what is wrong with it, or the target that stands
-        twice for one period.
+        Naming the file, the line and what is wrong with it, the target that stands twice
+        for one period, or the measure that stands in two spellings.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -274,6 +306,10 @@ def read_csv(path: Path) -> list[Target]:
     for one, other in pairwise(ordered):
         if (one.name, one.period) == (other.name, other.period):
             raise TargetError(f"{path}: two targets {one.name} for {one.period}")
+    try:
+        check_spelling(ordered)
+    except TargetError as error:
+        raise TargetError(f"{path}: {error}") from error
     return ordered
 
 

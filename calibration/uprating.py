@@ -33,11 +33,10 @@ from importlib.resources import files
 
 from calibration.errors import TargetError
 from calibration.geography import Level, state_of
-from calibration.targets import Constraint, Target, sort_targets
+from calibration.targets import Signature, Target, check_spelling, sort_targets
 
-__all__ = ["Audit", "Status", "factor", "read_factors", "reconcile", "to_year"]
+__all__ = ["AuditRow", "Status", "factor", "read_factors", "reconcile", "to_year"]
 
-Signature = tuple[str, tuple[Constraint, ...]]
 Areas = Mapping[Level, Sequence[int]]
 
 TREES = ((Level.NATION, Level.STATE), (Level.STATE, Level.DISTRICT), (Level.STATE, Level.COUNTY))
@@ -53,7 +52,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+class AuditRow:
     """What reconciliation did with one parent.
 
     Parameters
@@ -126,7 +125,7 @@ def to_year(
     return [replace(t, value=t.value * factor(t, year, factors), period=year) for t in targets]
 
 
-def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], list[Audit]]:
+def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], list[AuditRow]]:
     """Rescale children to their parents, top down, in both trees.
 
     Parameters
@@ -140,15 +139,17 @@ def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], li
     -------
     targets : list of Target
         In the order of the rows of X, redundant parents left out.
-    audit : list of Audit
+    audit : list of AuditRow
         One row for each parent that has children.
 
     Raises
     ------
     TargetError
-        If a factor lies outside `BOUNDS`, a target stands twice, or one is for an area
-        that the country does not have.
+        If a factor lies outside `BOUNDS`, a target stands twice, a measure stands in two
+        spellings, or a target is for an area that the country does not have.
     """
+    targets = list(targets)
+    check_spelling(targets)
     cells: dict[Signature, dict[tuple[Level, int], Target]] = defaultdict(dict)
     for target in targets:
         if (target.level, target.code) in cells[target.signature]:
@@ -156,7 +157,7 @@ def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], li
         if target.level in areas and target.code not in areas[target.level]:
             raise TargetError(f"{target.name} is for a {target.level} that the country lacks")
         cells[target.signature][target.level, target.code] = target
-    audit: list[Audit] = []
+    audit: list[AuditRow] = []
     kept: list[Target] = []
     for cell in cells.values():
         redundant = set()
@@ -172,7 +173,7 @@ def reconcile(targets: Iterable[Target], areas: Areas) -> tuple[list[Target], li
 
 def _rescale(
     cell: dict[tuple[Level, int], Target], parent: tuple[Level, int], level: Level, areas: Areas
-) -> Audit | None:
+) -> AuditRow | None:
     """Rescale the children of one parent in place; None if there are none."""
     inside = [c for c in areas.get(level, ()) if parent[1] in (0, int(state_of(level, c)))]
     children = [(level, code) for code in inside if (level, code) in cell]
@@ -190,7 +191,7 @@ def _rescale(
         )
     for key in children:
         cell[key] = replace(cell[key], value=cell[key].value * hif)
-    return Audit(
+    return AuditRow(
         parent=cell[parent].name,
         children=level,
         n_children=len(children),

@@ -30,7 +30,12 @@ from calibration.diagnostics.headlines import ErrorSummary, Summary, summary
 from calibration.diagnostics.log import log_table
 from calibration.diagnostics.rows import RowStatistics, row_statistics
 from calibration.diagnostics.unified import group_table, unified_table
-from calibration.diagnostics.untargeted import MEASURES, Measure, untargeted_table
+from calibration.diagnostics.untargeted import (
+    MEASURES,
+    UNIT_MEASURES,
+    Measure,
+    untargeted_table,
+)
 from calibration.diagnostics.validation import identity_table, targets_of, validation_table
 from calibration.diagnostics.weights import (
     area_table,
@@ -43,6 +48,7 @@ from calibration.diagnostics.write import run_config, write_csv, write_diagnosti
 
 __all__ = [
     "MEASURES",
+    "UNIT_MEASURES",
     "Cause",
     "ErrorSummary",
     "Explanation",

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.clones import Clones
-from calibration.constraints import Signature
 from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset
 from calibration.diagnostics.weights import check_weights
 from calibration.errors import DiagnosticsError
 from calibration.geography import Level
-from calibration.targets import Operation, Target, parse_constraint
+from calibration.targets import Operation, Signature, Target, parse_constraint
 
-__all__ = ["MEASURES", "Measure", "untargeted_table"]
+__all__ = ["MEASURES", "UNIT_MEASURES", "Measure", "untargeted_table"]
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -45,7 +44,8 @@ class Measure:
     name, entity : str
         What it is called, and whose rows are counted.
     flag : callable
-        Given households and simulated values, tells which rows of the entity count.
+        Given households and simulated values, tells which rows of the entity count, or for
+        how many each counts.
     needs : tuple of str
         Engine outputs that `flag` reads.
     target : str
@@ -55,7 +55,7 @@ class Measure:
 
     name: str
     entity: str
-    flag: Callable[[Dataset, Values], Bools]
+    flag: Callable[[Dataset, Values], Bools | Ints]
     needs: tuple[str, ...] = ()
     target: str = ""
 
@@ -104,6 +104,21 @@ MEASURES: tuple[Measure, ...] = (
             target="household_count/tenure_type==RENTED"),
 )  # fmt: skip
 """Kinds that a file should not lose, whatever its targets are."""
+
+UNIT_MEASURES: tuple[Measure, ...] = (
+    *MEASURES[:2],
+    Measure(name="single_tax_units", entity="tax_unit", flag=lambda d, _: d["MARS"] == 1,
+            target="tax_unit_count/MARS==1"),
+    Measure(name="single_returns", entity="tax_unit", needs=("tax_unit_is_filer",),
+            flag=lambda d, values: (d["MARS"] == 1) & values["tax_unit_is_filer"].astype(bool)),
+    Measure(name="joint_tax_units", entity="tax_unit", flag=lambda d, _: d["MARS"] == 2,
+            target="tax_unit_count/MARS==2"),
+    Measure(name="people", entity="tax_unit", flag=lambda d, _: d["XTOT"]),
+    Measure(name="children_under_18", entity="tax_unit", flag=lambda d, _: d["nu18"]),
+    Measure(name="units_with_taxpayer_65_and_over", entity="tax_unit",
+            flag=lambda d, _: d["age_head"] >= 65, target="tax_unit_count/age_head>=65"),
+)  # fmt: skip
+"""The like for records that are tax units and have no people, in Tax-Calculator's words."""
 
 
 def untargeted_table(
@@ -170,7 +185,8 @@ def _count(clones: Clones, columns: Ints, measures: Sequence[Measure]) -> Floats
     values = clones.engine.simulate(households, needs, households.period) if needs else {}
     counts = [
         np.bincount(
-            households.household_of(measure.entity)[measure.flag(households, values)],
+            households.household_of(measure.entity),
+            weights=measure.flag(households, values),
             minlength=len(columns),
         )
         for measure in measures

@@ -21,7 +21,17 @@ from typing import Literal, Protocol, runtime_checkable
 from calibration.dataset import Array, Dataset
 from calibration.errors import EngineError, near
 
-__all__ = ["Engine", "Kind", "Variable", "load_engine", "require"]
+__all__ = [
+    "Engine",
+    "Kind",
+    "Translates",
+    "Variable",
+    "eligible_output",
+    "load_engine",
+    "native",
+    "refused",
+    "require",
+]
 
 Kind = Literal["float", "int", "bool", "str"]
 
@@ -49,6 +59,10 @@ class Variable:
     inputs : frozenset of str
         For an output, every input it depends on, directly or through other outputs; empty
         for an input.
+    optional : bool
+        For an input: whether the engine has a documented value of its own for a dataset
+        without the column. One that is not optional must be there for every output that
+        reads it.
     """
 
     name: str
@@ -58,6 +72,7 @@ class Variable:
     unit: str = ""
     source: str = ""
     inputs: frozenset[str] = frozenset()
+    optional: bool = False
 
 
 @runtime_checkable
@@ -109,13 +124,65 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str) -> Engine:
-    """Find an engine by name.
+@runtime_checkable
+class Translates(Protocol):
+    """An engine whose own columns and outputs are not those of this package.
+
+    Such an engine simulates datasets in either form. Files are written in its own, so that
+    the library under it can open them without this package.
+    """
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """What the library computes and no target may use, with why, and what to use."""
+        ...
+
+    @property
+    def eligible(self) -> Mapping[str, str]:
+        """Outputs that stand for those of `calibration.takeup`, by name of the programme."""
+        ...
+
+    def native(self, dataset: Dataset) -> Dataset:
+        """Put a dataset into the engine's own columns; one that is stays as it is."""
+        ...
+
+
+def native(engine: Engine, dataset: Dataset) -> Dataset:
+    """Put a dataset into the columns of an engine.
 
     Raises
     ------
     EngineError
-        If there is no such engine, or the library it stands on is not installed.
+        If the engine cannot translate a column.
+    """
+    return engine.native(dataset) if isinstance(engine, Translates) else dataset
+
+
+def refused(engine: Engine) -> Mapping[str, str]:
+    """Give the variables that an engine refuses to compute, with why."""
+    return engine.refused if isinstance(engine, Translates) else {}
+
+
+def eligible_output(engine: Engine, programme: str, usual: str) -> str:
+    """Name the output that tells an engine's eligible units of a takeup programme."""
+    return engine.eligible.get(programme, usual) if isinstance(engine, Translates) else usual
+
+
+def load_engine(name: str, version: str | None = None) -> Engine:
+    """Find an engine by name.
+
+    Parameters
+    ----------
+    name : str
+    version : str, optional
+        What its `version` must be. A process that simulates for another one gives it, so
+        that both have the same rules.
+
+    Raises
+    ------
+    EngineError
+        If there is no such engine, the library it stands on is not installed, or its
+        version is another.
     """
     if name not in _ENGINES:
         raise EngineError(f"no engine {name!r}; there are: {', '.join(sorted(_ENGINES))}")
@@ -124,7 +191,13 @@ def load_engine(name: str) -> Engine:
             f"the {name} engine needs {_NEEDS[name]}, which is not installed; "
             f"pip install 'calibration-internals[{name}]'"
         )
-    return import_module(_ENGINES[name]).ENGINE
+    engine: Engine = import_module(_ENGINES[name]).ENGINE
+    if version not in {None, engine.version}:
+        raise EngineError(
+            f"the {name} engine found here has version {engine.version}, not {version}; a process "
+            "that simulates for another one must find the same engine by its name"
+        )
+    return engine
 
 
 def require(engine: Engine, name: str) -> Variable:
@@ -133,10 +206,12 @@ def require(engine: Engine, name: str) -> Variable:
     Raises
     ------
     EngineError
-        If the engine has neither; near matches are named.
+        If the engine has neither; near matches are named, and why it refuses one.
     """
     for known in (engine.outputs, engine.inputs):
         if name in known:
             return known[name]
+    if (why := refused(engine).get(name)) is not None:
+        raise EngineError(f"{name!r} is refused: {why}")
     hint = near(name, [*engine.outputs, *engine.inputs])
     raise EngineError(f"the {engine.name} engine has no variable {name!r}{hint}")

@@ -10,19 +10,24 @@ from hypothesis import strategies as st
 from calibration import checks, toy
 from calibration.checks import (
     CheckResult,
+    columns_copied,
     entity_links,
     filer_gate,
     float64_sums,
     geography_of_block,
     plain_draw,
     require_all,
+    resolve_again,
     run_checks,
     takeup_key,
     thresholds_current,
 )
 from calibration.errors import IdentityError
+from calibration.geography import GeographyAssignment
+from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
 from calibration.rng import uniform
+from calibration.thresholds import read_rates, resolve
 
 COLUMNS = np.array([3, 250, 41, 118, 207, 84, 7])
 NONE = np.array([], dtype=np.int64)
@@ -64,12 +69,13 @@ def test_all_checks_pass_on_the_toy_run(state):
     results = run_checks(*parts, columns=kept)
     assert [result.name for result in results] == [
         "takeup_key", "thresholds_current", "geography_of_block",
-        "filer_gate", "entity_links", "float64_sums",
+        "filer_gate", "entity_links", "columns_copied", "float64_sums",
     ]  # fmt: skip
     assert require_all(results) is results
     assert results[2].compared == len(kept)
     assert results[4].compared == len(kept) * len(state.dataset.groups)
-    assert results[5].compared == len(state.targets)
+    assert results[5].compared > len(kept) * len(state.dataset.person)
+    assert results[6].compared == len(state.targets)
 
 
 def test_a_check_that_compared_nothing_has_failed(state):
@@ -78,8 +84,9 @@ def test_a_check_that_compared_nothing_has_failed(state):
     empty = replace(state.matrix, X=state.matrix.X[:0], targets=[])
     results = [
         takeup_key(state.clones, nobody),
-        geography_of_block(nobody, state.inputs.crosswalk),
+        geography_of_block(state.clones, nobody, state.inputs.crosswalk, NONE),
         entity_links(state.clones, nobody, NONE),
+        columns_copied(state.clones, nobody, NONE),
         filer_gate(state.clones, nobody),
         float64_sums(empty, [state.weights]),
     ]
@@ -114,7 +121,7 @@ def test_an_engine_without_filers_has_no_filer_gate(state):
     parts = (clones, state.inputs.crosswalk, state.matrix, [state.weights])
     names = [result.name for result in run_checks(*parts, columns=COLUMNS)]
     assert "filer_gate" not in names
-    assert len(names) == 5
+    assert len(names) == 6
 
 
 # -- each subject, corrupted -------------------------------------------------------------
@@ -150,20 +157,67 @@ def test_a_lost_threshold_is_seen(state):
     assert_found(found, len(rest) + 1, 1, first.programme, first.group)
 
 
+def test_custom_rates_are_those_of_the_run(state):
+    """Thresholds resolved from other rates than the packaged ones are current all the same."""
+    rates = read_rates(2024) | {("snap", "US"): 0.5}
+    parts = (state.dataset, state.inputs.crosswalk, state.engine)
+    table = resolve(*parts, states=state.inputs.states, seed=0, rates=rates)
+    clones = replace(state.clones, thresholds=table)
+    assert table.rows != state.thresholds.rows
+    assert resolve_again(clones, state.inputs.crosswalk) == table
+    assert thresholds_current(clones, state.inputs.crosswalk).passed
+
+
+def test_a_state_without_clones_has_its_part_in_the_thresholds(state):
+    """Where nobody is assigned to Alaska, the table of all states is still the right one."""
+    geography, crosswalk = state.geography, state.inputs.crosswalk
+    block = np.where(
+        geography.state == 2, geography.block[geography.state == 6][0], geography.block
+    )
+    elsewhere = GeographyAssignment.from_blocks(crosswalk, block, 100, 3)
+    clones = replace(state.clones, geography=elsewhere)
+    assert 2 not in elsewhere.state
+    found = thresholds_current(clones, crosswalk)
+    assert (found.compared, found.wrong) == (len(state.thresholds.rows), 0)
+
+
+@pytest.mark.parametrize("name", GEOGRAPHY_COLUMNS)
+def test_a_wrong_place_is_seen(state, households, name):
+    """A household one of whose codes does not follow from its block is found and named."""
+    other = np.flatnonzero(households[name] != households[name][4])[0]
+    moved = changed(households, name, 4, households[name][other])
+    found = geography_of_block(state.clones, moved, state.inputs.crosswalk, COLUMNS)
+    assert_found(found, len(COLUMNS), 1, name, "column 207", households["block_geoid"][4])
+
+
+def test_a_household_of_another_column_is_seen(state, households):
+    """Codes that fit each other, but are those of the next column, are wrong in every row."""
+    turned = np.roll(COLUMNS, 1)
+    found = geography_of_block(state.clones, households, state.inputs.crosswalk, turned)
+    assert_found(found, len(COLUMNS), len(COLUMNS), "column 7 ")
+
+
+def test_a_block_that_does_not_exist_is_seen(state, households):
+    """A column in a block that the crosswalk does not have is wrong whatever it says."""
+    block = state.geography.block.copy()
+    block[207] = 370010000000000
+    clones = replace(state.clones, geography=replace(state.geography, block=block))
+    found = geography_of_block(clones, households, state.inputs.crosswalk, COLUMNS)
+    assert_found(found, len(COLUMNS), 1, "column 207 in block 370010000000000")
+    away = replace(state.clones, geography=replace(state.geography, block=None))
+    with pytest.raises(IdentityError, match="without census blocks"):
+        geography_of_block(away, households, state.inputs.crosswalk, COLUMNS)
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("county_fips", "06001"),
-        ("state_fips", 56),
-        ("congressional_district_geoid", 5601),
-        ("block_geoid", "060010000000000"),
-    ],
+    "name", ["age", "rent", "snap_reported", "clone_index", "source_household_id"]
 )
-def test_a_wrong_place_is_seen(state, households, name, value):
-    """A household whose codes do not follow from its block is found and named."""
-    found = geography_of_block(changed(households, name, 4, value), state.inputs.crosswalk)
-    block = value if name == "block_geoid" else households["block_geoid"][4]
-    assert_found(found, len(COLUMNS), 1, block)
+def test_a_changed_value_is_seen(state, households, name):
+    """A value of any entity, or of another state, that is not the record's is found and named."""
+    right = columns_copied(state.clones, households, COLUMNS)
+    assert right.passed
+    other = changed(households, name, 3, households[name][3] + 1)
+    assert_found(columns_copied(state.clones, other, COLUMNS), right.compared, 1, name)
 
 
 def test_a_gate_left_open_is_seen(state):
@@ -189,6 +243,18 @@ def test_a_moved_member_is_seen(state):
     moved = changed(households, "person_tax_unit_id", people[0], other)
     found = entity_links(state.clones, moved, columns)
     assert_found(found, 2 * len(moved.groups), 1, "tax_unit", f"column {record}")
+
+
+def test_swapped_units_are_seen(state):
+    """Two tax units of a home that exchange all their members are found: ids, not sets, count."""
+    n_units = np.bincount(state.dataset.household_of("tax_unit"))
+    columns = np.array([int(np.argmax(n_units == 2))])
+    households = state.clones.households(columns)
+    swapped = households.with_columns(
+        "person", {"person_tax_unit_id": 1 - households["person_tax_unit_id"]}
+    )
+    found = entity_links(state.clones, swapped, columns)
+    assert_found(found, len(households.groups), 1, "tax_unit", f"column {columns[0]}")
 
 
 def test_swapped_homes_are_seen(state):

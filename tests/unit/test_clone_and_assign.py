@@ -4,6 +4,7 @@ The draws are functions of ids, so the statistical tests are as repeatable as th
 `ALPHA` is the chance that a correct law would have failed when they were first run.
 """
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -506,6 +507,24 @@ def test_a_design_weight_must_be_greater_than_zero(bad):
     broken = dataset.with_columns("household", {"design_weight": weight})
     with pytest.raises(GeographyError, match="design_weight greater than 0"):
         initial_weights(broken, geography, TOY, mass)
+
+
+def test_columns_of_a_foreign_district_have_no_initial_weight():
+    """A district that mass and crosswalk lack is an error, not the next one in order."""
+    dataset, mass, geography, _ = weights(12)
+    district = geography.code(Level.DISTRICT).copy()
+    district[7] = 3703  # between 3702 and 3704, which the toy country has
+    abroad = replace(geography, codes={**geography.codes, Level.DISTRICT: district})
+    with pytest.raises(GeographyError, match="column 7 lives in district 3703"):
+        initial_weights(dataset, abroad, TOY, mass)
+
+
+def test_initial_weights_are_for_the_records_of_the_geography():
+    """A dataset of fewer records is an error that says both numbers."""
+    dataset, mass, geography, _ = weights(12)
+    half = dataset.take_households(np.arange(30))
+    with pytest.raises(GeographyError, match="assigns 60 records, the dataset has 30"):
+        initial_weights(half, geography, TOY, mass)
 
 
 def test_a_missing_design_weight_is_an_error():

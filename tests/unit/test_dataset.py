@@ -265,6 +265,22 @@ def test_a_replaced_link_is_looked_up_again():
     assert old.unit_of_person("tax_unit").tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("entity", ["household", "tax_unit"])
+def test_a_column_of_another_table_is_not_added(entity):
+    """A name finds one column: a second `age` would take the place of the persons' in files."""
+    values = np.zeros(example().size(entity))
+    message = f"'age' stands in person; it cannot be added to {entity}"
+    with pytest.raises(DatasetError, match=message):
+        example().with_columns(entity, {"flag": values}).with_columns(entity, {"age": values})
+
+
+@pytest.mark.parametrize("values", [np.zeros(2), np.zeros(4), np.array(0.0), np.zeros((2, 3))])
+def test_an_added_column_has_a_value_for_each_row(values):
+    """Three people need three values, whatever else the column has."""
+    with pytest.raises(DatasetError, match=r"'flag' has shape \(.*\), the person table has 3 rows"):
+        example().with_columns("person", {"flag": values})
+
+
 def test_many_additions_are_as_good_as_one():
     """A column added six hundred times over is the last one, and nothing else moved."""
     dataset = example()
@@ -290,6 +306,20 @@ def test_a_household_is_not_taken_twice():
     """A row asked for twice is an error, because its ids would stand twice."""
     with pytest.raises(DatasetError, match="household row 1 is to be taken more than once"):
         example().take_households(np.array([1, 0, 1]))
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_a_household_that_is_not_there_is_not_taken(row):
+    """Rows run from 0; a negative one does not count from the end."""
+    with pytest.raises(DatasetError, match=f"there is no household row {row}; the table has 2"):
+        example().take_households(np.array([0, row]))
+
+
+@pytest.mark.parametrize("rows", [np.array([True, False]), np.array([1.0, 0.0])])
+def test_households_are_taken_by_row_numbers(rows):
+    """A mask is not a list of rows: read as 0 and 1 it would take other households."""
+    with pytest.raises(DatasetError, match="household rows must be whole numbers, not"):
+        example().take_households(rows)
 
 
 def test_the_canonical_order_is_that_of_the_ids():

@@ -48,7 +48,8 @@ def test_codes_are_read_and_written(level, text, code, state):
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("0200", 201), ("0201", 201), ("1198", 1101), ("1101", 1101)]
+    ("text", "code"),
+    [("0200", 201), ("0201", 201), ("5600", 5601), ("1198", 1101), ("1101", 1101)],
 )
 def test_districts_at_large_are_number_one(text, code):
     """A state's only seat (00) and a delegate's (98) are stored as 01."""
@@ -58,6 +59,19 @@ def test_districts_at_large_are_number_one(text, code):
 def test_only_at_large_districts_are_renamed():
     """The numbers 01 to 97 stay, in arrays too."""
     assert at_large([200, 1198, 3712, 4804, 601]).tolist() == [201, 1101, 3712, 4804, 601]
+    assert at_large([7298]).tolist() == [7201]  # Puerto Rico's resident commissioner
+
+
+@pytest.mark.parametrize("code", [600, 3798, 3000, 0])
+def test_a_state_of_many_seats_has_none_at_large(code):
+    """California's 00 and North Carolina's 98 are errors, not the first district."""
+    with pytest.raises(GeographyError, match=f"district {code:04d} has the number of an only seat"):
+        at_large([601, code])
+    if code:
+        with pytest.raises(GeographyError, match=f"district {code:04d}"):
+            encode(Level.DISTRICT, f"{code:04d}")
+        with pytest.raises(GeographyError, match=f"district {code:04d}"):
+            small(district=np.array([code, 630, 4904]))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +154,27 @@ def test_areas_of_no_state_are_refused():
         Area.city("X", ["Kings"])
 
 
+@pytest.mark.parametrize(
+    ("level", "codes", "message"),
+    [
+        (Level.DISTRICT, (200,), "district 200 of AK-00 is stored as 201"),
+        (Level.DISTRICT, (600,), "district 0600 has the number of an only seat"),
+        (Level.STATE, (3,), "lies in no state"),
+        (Level.COUNTY, (37183, -1), "not a county code"),
+        (Level.PLACE, (37,), "lies in no state"),
+        (Level.NATION, (1,), "the nation has the code 0"),
+        (Level.COUNTY, (), "AK-00 has no codes"),
+    ],
+)
+def test_an_area_has_codes_of_its_level(level, codes, message):
+    """A code that no column can have makes no area: its file would be empty for no reason."""
+    with pytest.raises(GeographyError, match=message):
+        Area(level, codes, "AK-00")
+    if codes == (200,):
+        with pytest.raises(GeographyError, match=message):
+            Area.district(200)
+
+
 # -- blocks ----------------------------------------------------------------------------
 
 
@@ -175,6 +210,7 @@ def test_people_add_up_by_area():
     assert crosswalk.population_by(Level.NATION) == {0: 100.0}
     assert crosswalk.population_by(Level.STATE) == {6: 80.0, 49: 20.0}
     assert list(crosswalk.population_by(Level.DISTRICT)) == [612, 630, 4904]
+    assert crosswalk.population_by(Level.PLACE) == {644000: 50.0, 4967000: 20.0}
 
 
 def test_blocks_are_found_and_unknown_ones_named():
@@ -307,6 +343,14 @@ def test_the_hash_of_an_assignment_is_that_of_sizes_and_codes():
     ]
     assert len({v.hash() for v in variants}) == len(variants)
     assert assignment().hash() == one.hash()
+
+
+def test_an_assignment_is_hashed_once(monkeypatch):
+    """Every file of a run names the hash; five million columns are read for the first only."""
+    geography = assignment()
+    first = geography.hash()
+    monkeypatch.setattr("calibration.geography.hash_arrays", None)
+    assert geography.hash() == first
 
 
 @pytest.mark.parametrize("to_blocks", [True, False])

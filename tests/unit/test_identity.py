@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 from reference.evaluator import evaluate
-from small_world import AREAS, CROSSWALK, toy_world, world
+from small_world import AREAS, CROSSWALK, target, toy_world, world
 from stub_engine import ENGINE
 
-from calibration import engines, identity
+from calibration import audit, engines, identity, publish_local_area, toy
 from calibration.constraints import counted_entity
 from calibration.dataset import Dataset
 from calibration.errors import FileError, IdentityError
@@ -27,10 +27,10 @@ from calibration.identity import (
     check_identity,
     compare_files,
     evaluate_files,
-    targets_with_support,
+    targets_to_compare,
 )
 from calibration.matrix_builder import build_matrix
-from calibration.publish_local_area import AreaStatus, area_columns, build_h5
+from calibration.publish_local_area import AreaStatus, build_h5
 from calibration.takeup import with_takeup
 
 CITY = Area.city("Wake", ["37183"])
@@ -64,19 +64,20 @@ def same_process(monkeypatch, capsys):
     monkeypatch.setattr(identity.subprocess, "run", run)
 
 
-def claims_of(made, folder, areas=AREAS, **options) -> list[FileClaim]:
+def written(made, folder, area, w, **options):
+    """Write the file of an area; None if nobody is said to live there."""
+    clones = made.clones
+    file = build_h5(w, clones.geography, clones.dataset, folder / area.path, area,
+                    takeup=clones.thresholds, engine=clones.engine, **options)  # fmt: skip
+    return file.path if file.status is AreaStatus.WRITTEN else None
+
+
+def claims_of(made, folder, areas=AREAS, w=None) -> list[FileClaim]:
     """Write the files of some areas and say what they should hold."""
-    w, clones = made.weights(), made.clones
-    claims = []
-    for area in areas:
-        path = folder / area.path
-        file = build_h5(w, clones.geography, clones.dataset, path, area,
-                        takeup=clones.thresholds, engine=clones.engine, **options)  # fmt: skip
-        if file.status is AreaStatus.EMPTY:
-            continue
-        columns, kept = area_columns(w, clones.geography, area, **options)
-        claims.append(FileClaim(str(area.path), path, columns, kept))
-    return claims
+    w = made.weights() if w is None else w
+    paths = [written(made, folder, area, w) for area in areas]
+    pairs = zip(areas, paths, strict=True)
+    return [FileClaim.of(area, path, w, made.clones.geography) for area, path in pairs]
 
 
 def check(made, matrix, claims) -> IdentityReport:
@@ -89,28 +90,34 @@ def check(made, matrix, claims) -> IdentityReport:
 
 @pytest.mark.usefixtures("same_process")
 def test_the_identity_holds_on_every_kind_of_area(made, matrix, tmp_path):
-    """Nation, states, districts, cities, a place: each row with support, to float32 rounding."""
+    """Nation, states, districts, cities, a place: each row that meets it, to float32 rounding."""
     claims = claims_of(made, tmp_path)
     report = check(made, matrix, claims).require()
     assert report.worst.gap < 1e-7
-    assert {c.file for c in report.comparisons} == {claim.name for claim in claims}
-    for claim in claims:
-        supported = np.flatnonzero(abs(matrix.X[:, claim.columns]).sum(axis=1))
+    code = made.clones.geography.code
+    for claim, area in zip(claims, AREAS, strict=True):
+        here = np.isin(code(area.level), area.codes)
+        met = [
+            (code(t.level)[here] == t.code).any()
+            or (t.level is area.level and t.code in area.codes)
+            for t in matrix.targets
+        ]
         compared = [c for c in report.comparisons if c.file == claim.name]
-        assert [c.target for c in compared] == [matrix.names[i] for i in supported]
+        assert [c.target for c in compared] == np.array(matrix.names)[met].tolist()
         scale = abs(matrix.X[:, claim.columns]).astype(float) @ claim.weights
-        assert [c.scale for c in compared] == pytest.approx(scale[supported].tolist(), rel=1e-12)
+        assert [c.scale for c in compared] == pytest.approx(scale[met].tolist(), rel=1e-12)
+    assert sum(c.scale == 0 for c in report.comparisons) > 20
 
 
 @pytest.mark.usefixtures("same_process")
 def test_files_can_be_read_before_they_are_compared(made, matrix, tmp_path):
     """One process reads the files, for the identity and other uses; the report is the same."""
     claims = claims_of(made, tmp_path, [Area.nation(), CITY])
-    wanted = {claim.name: targets_with_support(matrix, claim) for claim in claims}
+    wanted = {claim.name: targets_to_compare(matrix, claim) for claim in claims}
     paths = {claim.name: claim.path for claim in claims}
-    written = evaluate_files(paths, wanted, made.clones.dataset, ENGINE)
-    assert compare_files(matrix, claims, written) == check(made, matrix, claims)
-    assert {name: len(values) for name, values in written.items()} == {
+    values = evaluate_files(paths, wanted, made.clones.dataset, ENGINE)
+    assert compare_files(matrix, claims, values) == check(made, matrix, claims)
+    assert {name: len(found) for name, found in values.items()} == {
         name: len(targets) for name, targets in wanted.items()
     }
 
@@ -118,8 +125,13 @@ def test_files_can_be_read_before_they_are_compared(made, matrix, tmp_path):
 @pytest.mark.usefixtures("same_process")
 def test_the_identity_holds_for_a_scaled_city(made, matrix, tmp_path):
     """With scaled weights on both sides and every household in its own county, it holds."""
-    claims = claims_of(made, tmp_path, [CITY], counties="scaled", crosswalk=CROSSWALK)
-    report = check(made, matrix, claims).require()
+    geography, w = made.clones.geography, made.weights()
+    path = written(made, tmp_path, CITY, w, counties="scaled", crosswalk=CROSSWALK)
+    # people of Wake among those of NC-02 and NC-04, from the table of blocks
+    share = {3702: 1_000 / 1_000, 3704: 400 / 1_000}
+    scaled = w * [share.get(d, 0.0) for d in geography.code(Level.DISTRICT).tolist()]
+    districts = Area(Level.DISTRICT, (3702, 3704), "Wake")
+    report = check(made, matrix, [FileClaim.of(districts, path, scaled, geography)]).require()
     assert {t.partition("/")[0] for t in (c.target for c in report.comparisons)} >= {
         "county_37183", "county_37063", "cd_3702", "cd_3704"
     }  # fmt: skip
@@ -159,7 +171,7 @@ def test_the_process_gets_the_request_and_nothing_else(made, tmp_path, monkeypat
             "variable": "rent",
             "entity": "household",
             "count": False,
-            "constraints": [["medicaid_enrolled", "==", "1"], ["county_fips", "==", "06037"]],
+            "constraints": [["medicaid_enrolled", "==", "True"], ["county_fips", "==", "06037"]],
         }
     }
 
@@ -297,6 +309,87 @@ def test_the_file_of_another_area_is_caught(made, matrix, tmp_path):
     assert check(made, matrix, swapped).broken
 
 
+# -- what a file should hold is not asked of what writes it ------------------------------
+
+
+def lose_a_third(columns, w):
+    """Leave out the last columns."""
+    return columns[: -len(columns) // 3], w[: -len(columns) // 3]
+
+
+def lose_all(columns, w):
+    """Find nobody."""
+    return columns[:0], w[:0]
+
+
+def lose_light(columns, w):
+    """Take small weights for none."""
+    return columns[w > 1e-3], w[w > 1e-3]
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("lose", [lose_a_third, lose_all, lose_light])
+def test_columns_that_the_writer_loses_are_missed(made, matrix, tmp_path, monkeypatch, lose):
+    """Whatever it leaves out of an area, down to the whole file, breaks the identity there."""
+    light = made.weights() * 1e-9
+    check(made, matrix, claims_of(made, tmp_path, w=light)).require()
+    choose = publish_local_area.area_columns
+    monkeypatch.setattr(
+        publish_local_area,
+        "area_columns",
+        lambda *parts, **options: lose(*choose(*parts, **options)),
+    )
+    broken = check(made, matrix, claims_of(made, tmp_path, w=light)).broken
+    assert {c.file for c in broken} == {area.path.as_posix() for area in AREAS}
+
+
+def test_an_area_that_a_run_took_for_empty_is_missed(tmp_path):
+    """The audit of a run holds X against nothing where a file should have been written."""
+    state = toy.after("weights")
+    parts = (state.weights, state.geography, state.dataset, tmp_path / "US.h5", Area.nation())
+    build_h5(*parts, takeup=state.thresholds, engine=state.engine)
+    areas = [Area.nation(), Area.state(2)]
+    status = dict(zip(areas, ("WRITTEN", "EMPTY"), strict=True))
+    rows = [{"path": a.path.as_posix(), "vector": "local", "status": status[a]} for a in areas]
+    inputs = SimpleNamespace(areas=areas, blocks=state.inputs.crosswalk)
+    names = ("weights_by_preset", "geography", "dataset", "engine", "clones", "matrix", "targets")
+    made = {name: getattr(state, name) for name in names}
+    run = SimpleNamespace(files=rows, inputs=inputs, file={areas[0]: parts[3]}.get, **made)
+    found = audit.audit(run)
+    assert {c.file for c in found.identity.broken} == {"states/AK.h5"}
+    assert all(c.written == 0 for c in found.identity.broken)
+    alaska = found.validation["sim_value"][found.validation["area_id"] == "02"]
+    assert len(alaska)
+    assert not alaska.any()
+
+
+@pytest.mark.usefixtures("same_process")
+def test_a_file_where_nobody_should_live_is_caught(made, matrix, tmp_path):
+    """Households in the file of an area without a retained column break the identity."""
+    geography = made.clones.geography
+    path = written(made, tmp_path, CITY, made.weights())
+    nobody = np.where(np.isin(geography.code(CITY.level), CITY.codes), 0.0, made.weights())
+    claim = FileClaim.of(CITY, path, nobody, geography)
+    assert not len(claim.columns)
+    assert check(made, matrix, [claim]).broken
+    assert not check(made, matrix, [replace(claim, path=None)]).comparisons
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("area", [Area.nation(), Area.district(612)], ids=lambda area: area.name)
+def test_a_row_that_x_lost_is_missed(made, matrix, tmp_path, area):
+    """Rows that are empty in X, everywhere or in one district, are held against the file."""
+    (claim,) = claims_of(made, tmp_path, [area])
+    X = matrix.X.tolil()
+    lost = [i for i, target in enumerate(matrix.targets) if target.variable == "rent"]
+    for i in lost:
+        X[i, claim.columns] = 0
+    broken = check(made, replace(matrix, X=X.tocsr()), [claim]).broken
+    supported = np.flatnonzero(abs(matrix.X[:, claim.columns]).sum(axis=1))
+    assert {c.target for c in broken} == {matrix.names[i] for i in supported if i in lost}
+    assert len(broken) > 1
+
+
 # -- reports ---------------------------------------------------------------------------
 
 
@@ -324,10 +417,14 @@ def test_the_tolerance_is_a_share_of_what_was_added_up():
 
 
 def test_not_a_number_is_never_equal():
-    """A file that adds up to nan, or to something where nothing should be, is broken."""
-    for written, scale in [(np.nan, 1.0), (1.0, 0.0), (np.inf, 1.0)]:
-        row = Comparison("a.h5", "x", 0.0, written, scale)
-        assert IdentityReport((row,)).broken == [row]
+    """A file that adds up to nan, or to something where nothing should be, is the worst."""
+    off = Comparison("a.h5", "y", 1.0, 2.0, 1.0)
+    for value, scale in [(np.nan, 1.0), (1e-9, 0.0), (np.inf, 1.0), (np.nan, 0.0), (0.0, np.nan)]:
+        row = Comparison("a.h5", "x", 1e-12 * bool(scale), value, scale)
+        for rows in [(row, off), (off, row)]:
+            report = IdentityReport(rows)
+            assert report.worst is row
+            assert report.broken == [row, off]
     assert not IdentityReport((Comparison("a.h5", "x", 0.0, 0.0, 0.0),)).broken
 
 
@@ -337,9 +434,11 @@ def test_no_comparison_is_an_error(made, matrix, tmp_path):
     with pytest.raises(IdentityError, match="compared no row"):
         check(made, matrix, []).require()
     (claim,) = claims_of(made, tmp_path, [Area.nation()])
-    none = replace(claim, columns=claim.columns[:0], weights=claim.weights[:0])
+    none = FileClaim.of(Area.nation(), None, made.weights() * 0, made.clones.geography)
     with pytest.raises(IdentityError, match="compared no row"):
         check(made, matrix, [none]).require()
+    without_rows = replace(matrix, X=matrix.X[:0], targets=[])
+    assert not compare_files(without_rows, [claim], {claim.name: {}}).comparisons
 
 
 def test_two_files_of_one_name_are_an_error(made, matrix, tmp_path):
@@ -360,6 +459,15 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
         check(made, matrix, [claim])
 
 
+@pytest.mark.usefixtures("same_process")
+def test_another_version_of_the_engine_does_not_evaluate(made, matrix, tmp_path):
+    """An engine that is found under the same name with other rules is refused, not believed."""
+    (claim,) = claims_of(made, tmp_path, [Area.nation()])
+    reform = replace(made, clones=replace(made.clones, engine=replace(ENGINE, version="reform")))
+    with pytest.raises(IdentityError, match="the stub engine found here has version 1, not reform"):
+        check(reform, matrix, [claim])
+
+
 # -- the evaluators --------------------------------------------------------------------
 
 
@@ -375,6 +483,36 @@ def test_both_evaluators_agree_on_every_file(made, tmp_path):
         for name, value in fast.items():
             assert value == pytest.approx(slow[name], rel=1e-12, abs=1e-9)
         assert sum(value != 0 for value in slow.values()) > 10
+
+
+@pytest.mark.usefixtures("same_process")
+def test_true_is_a_word_in_a_column_of_text(made, tmp_path):
+    """Where a town is called True, both sides count its people; a flag is true as a number."""
+    towns = np.array(["True", "1", "False"])[np.arange(10) % 3]
+    records = made.clones.dataset.with_columns("household", {"town": towns})
+    named = replace(made, clones=replace(made.clones, dataset=records))
+    wanted = [
+        target("person_count", Level.NATION, 0, "town==True"),
+        target("person_count", Level.NATION, 0, "medicaid_enrolled==True"),
+        target("rent", Level.NATION, 0),
+    ]
+    sums = build_matrix(named.clones, wanted, w0=np.ones(made.n_columns))
+    report = check(named, sums, claims_of(named, tmp_path, [Area.nation()])).require()
+    assert all(c.written > 0 for c in report.comparisons)
+
+
+def test_amounts_are_compared_with_all_their_digits(made, tmp_path):
+    """Next to 2^24, where single precision skips every other number, a bound still bounds."""
+    (claim,) = claims_of(made, tmp_path, [Area.nation()])
+    with h5py.File(claim.path, "a") as file:
+        income = file["employment_income/2024"]
+        income[:] = 2.0**24
+        income[0] = 2.0**24 + 1
+    request = {"variable": "person_count", "entity": "person", "count": True}
+    request |= {"constraints": [["employment_income", ">=", str(2**24 + 1)]]}
+    found = evaluate_file(claim.path, {"p": request}, ENGINE)["p"]
+    file = read_h5(claim.path)
+    assert found == file["household_weight"][file.unit_of_person("household")[0]]
 
 
 def test_requests_name_what_is_counted(made):
@@ -415,6 +553,7 @@ def test_the_command_answers_in_json(tmp_path):
     (claim,) = claims_of(made, tmp_path, [Area.nation()])
     request = {
         "engine": "toy",
+        "version": made.clones.engine.version,
         "files": {"US": str(claim.path)},
         "targets": {"US": {"people": {"variable": "person_count", "entity": "person",
                                       "count": True, "constraints": [["age", ">=", "0"]]}}},

@@ -999,7 +999,7 @@ def test_other_instructions_threads_and_hash_seeds_give_equal_bits(tmp_path):
     ]
     assert printed[0][0] == printed[1][0]
     # NumPy's own exp rounds otherwise with vector instructions: the settings did differ.
-    assert printed[0][1] != printed[1][1] or not found
+    assert printed[0][1] != printed[1][1] or not any("AVX512" in name for name in found)
 
 
 def test_last_bits_of_the_inputs_do_not_matter():

@@ -181,7 +181,7 @@ def test_a_column_is_gathered_when_it_is_read_and_not_before():
 
 
 def test_the_source_is_read_lazily():
-    """Making, naming and adding to a materialised dataset reads no value of the records."""
+    """Making, naming and adding to a materialised dataset reads ids, to count rows, and no more."""
     read = []
 
     class Watched(LazyTable):
@@ -194,9 +194,9 @@ def test_the_source_is_read_lazily():
     again = Dataset(made.period, watched).with_columns("person", {"flag": np.ones(12, dtype=bool)})
     assert "flag" in again
     assert len(again.names()) == len(made.names()) + 1
-    assert read == []
+    assert read == ["person_id"]
     assert again["age"].shape == (12,)
-    assert read == ["age"]
+    assert read == ["person_id", "age"]
 
 
 def test_a_materialised_dataset_can_be_materialised():
@@ -245,6 +245,15 @@ def test_a_column_that_x_does_not_have_is_refused(column):
     """Columns run from 0 to C - 1; a negative one does not count from the end."""
     with pytest.raises(GeographyError, match=f"there is no column {column}; X has 6"):
         materialise(records(), geography(), np.array([0, column]))
+
+
+@pytest.mark.parametrize(
+    "columns", [np.arange(6) > 3, np.array([1.0, 2.0]), np.array(["1"]), np.array([[0, 1]]), 3]
+)
+def test_columns_are_given_by_number(columns):
+    """A mask is not a list of columns: read as 0 and 1 it would bring other households."""
+    with pytest.raises(GeographyError, match="columns must be whole numbers in one row, not"):
+        materialise(records(), geography(), columns)
 
 
 @pytest.mark.parametrize("weights", [np.ones(1), np.ones(3), np.ones((2, 1)), np.float64(1)])

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from calibration.files import read_json, read_npz, write_json, write_npz
 from calibration.geography import Level
 from calibration.matrix import CalibrationMatrix, RowStatus
 from calibration.matrix_builder import build_matrix, simulate_columns
-from calibration.rng import uniform
+from calibration.rng import key, uniform
 
 NATION, STATE = Level.NATION, Level.STATE
 
@@ -147,6 +148,25 @@ def test_progress_is_observed():
     assert sorted(set(seen)) == seen
 
 
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_chunk_holds_a_column_at_least(chunk):
+    """No chunks, no simulation: what memory happened to hold is never handed out as X."""
+    with pytest.raises(MatrixError, match=f"chunks of {chunk} columns"):
+        built(world(3, 1, 0), chunk=chunk)
+
+
+def test_a_worker_refuses_another_version_of_the_engine(monkeypatch):
+    """The engine that a process finds by name must be the caller's, or half the sums differ."""
+    monkeypatch.setitem(engines._ENGINES, "stub", "stub_engine")
+    made = world(4, 2, 0)
+    reform = replace(made.clones, engine=stub_engine.StubEngine(version="reform"))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(EngineError, match="the stub engine found here has version 1, not reform"),
+    ):
+        built(replace(made, clones=reform), executor=pool)
+
+
 # -- status ----------------------------------------------------------------------------
 
 
@@ -184,6 +204,14 @@ def test_blocks_follow_records():
     assert matrix.block().tolist() == [0, 12, 25, 38, 51] * 3
 
 
+def test_every_column_has_a_key_of_its_own():
+    """The key folds household id and clone, so no two columns share their gate noise."""
+    made = world(5, 3, 0)
+    expected = [key("column", h, c) for c in range(3) for h in made.clones.household_id.tolist()]
+    assert built(made).column_key().tolist() == expected
+    assert len(set(expected)) == made.n_columns
+
+
 # -- what cannot be built --------------------------------------------------------------
 
 
@@ -197,6 +225,11 @@ def test_blocks_follow_records():
         ([target("dog_count", NATION, 0)], TargetError, "dog_count counts 'dog'"),
         ([target("snap", NATION, 0, "card>5")], TargetError, "card>5 puts card in order"),
         ([target("town", NATION, 0)], TargetError, "town is text"),
+        (
+            [target("snap", NATION, 0, "age>=65"), target("snap", NATION, 0, "age>=65.0")],
+            TargetError,
+            "one measure in two spellings",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_computed_is_an_error(targets, error, message):
@@ -206,11 +239,21 @@ def test_a_row_that_cannot_be_computed_is_an_error(targets, error, message):
         build_matrix(made.clones, targets, w0=np.ones(3))
 
 
-def test_initial_weights_of_another_length_are_an_error():
-    """Every column needs its weight."""
+@pytest.mark.parametrize("w0", [np.ones(5), np.ones((6, 2)), np.ones((1, 6)), np.float64(1)])
+def test_initial_weights_of_another_shape_are_an_error(w0):
+    """Every column needs its weight, and one only."""
     made = world(3, 2, 0)
-    with pytest.raises(MatrixError, match="w0 has 5 entries for 6 columns"):
-        build_matrix(made.clones, made.targets, w0=np.ones(5))
+    with pytest.raises(MatrixError, match=rf"w0 has shape {re.escape(str(w0.shape))} for 6 col"):
+        build_matrix(made.clones, made.targets, w0=w0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 0.0])
+def test_an_initial_weight_that_no_fit_can_start_from_is_an_error(bad):
+    """A start must be a number greater than 0; the first column without one is named."""
+    made = world(3, 2, 0)
+    w0 = np.where(np.arange(6) < 4, 1.0, bad)
+    with pytest.raises(MatrixError, match=f"w0 is {bad} in column 4"):
+        build_matrix(made.clones, made.targets, w0=w0)
 
 
 def test_a_value_that_is_no_number_is_an_error():
@@ -293,6 +336,19 @@ def test_a_matrix_made_of_something_else_is_refused(tmp_path, matrix, field):
         CalibrationMatrix.load(tmp_path, expected={**matrix.made_of, field: "another"})
 
 
+def test_a_matrix_of_other_targets_is_refused(tmp_path, matrix):
+    """Targets of another value, order or number are not those of the rows; the first is named."""
+    matrix.save(tmp_path)
+    again = CalibrationMatrix.load(tmp_path, targets=matrix.targets)
+    assert again.targets == matrix.targets
+    twice = [replace(t, value=2 * t.value) for t in matrix.targets]
+    for other in (twice, matrix.targets[::-1], [matrix.targets[1], *matrix.targets[1:]]):
+        with pytest.raises(MatrixError, match=f"row 0 is {re.escape(matrix.names[0])}"):
+            CalibrationMatrix.load(tmp_path, targets=other)
+    with pytest.raises(MatrixError, match=f"{len(twice)} rows for 1 targets"):
+        CalibrationMatrix.load(tmp_path, targets=matrix.targets[:1])
+
+
 def edit_targets(facts):
     """Raise a target's value by 1."""
     facts["targets"][0]["value"] += 1
@@ -313,6 +369,11 @@ def drop_pedigree(facts):
     del facts["made_of"]
 
 
+def break_seal(facts):
+    """Put a list where the seals were."""
+    facts["sealed"] = []
+
+
 def edit_hash(facts):
     """Claim other arrays."""
     facts["arrays"] = "0" * 64
@@ -321,7 +382,7 @@ def edit_hash(facts):
 @pytest.mark.parametrize(
     ("edit", "field"),
     [(edit_targets, "targets"), (drop_target, "targets"), (edit_pedigree, "made_of"),
-     (drop_pedigree, "made_of"), (edit_hash, "arrays")],
+     (drop_pedigree, "made_of"), (edit_hash, "arrays"), (break_seal, "sealed")],
 )  # fmt: skip
 def test_an_edited_matrix_is_refused(tmp_path, matrix, edit, field):
     """Whatever is changed in `matrix.json` after saving, the message names the field."""

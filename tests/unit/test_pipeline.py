@@ -16,7 +16,7 @@ from calibration.fit_stage import LOG_EVERY
 from calibration.geography import Area, Level
 from calibration.inputs import income_targets, read_crosswalk
 from calibration.l0.run import Status
-from calibration.pipeline import STEPS, RunOptions, run
+from calibration.pipeline import RunOptions, run, steps_of
 from calibration.preflight import preflight
 from calibration.run_options import Workspace
 from calibration.targets import Target, parse_constraint
@@ -140,13 +140,13 @@ def test_rows_come_back_as_they_were_written(tmp_path):
 def test_steps_read_only_what_earlier_ones_made():
     """Each need comes before; no two steps make the same output; every action is its own."""
     seen, outputs = set(), []
-    for step in STEPS:
+    for step in steps_of("toy"):
         assert set(step.needs) <= seen
         seen.add(step.name)
         outputs += step.outputs
     assert len(set(outputs)) == len(outputs)
-    assert [step.name for step in STEPS] == list(toy.STAGES)
-    assert len({step.action for step in STEPS}) == len(STEPS)
+    assert [step.name for step in steps_of("toy")] == list(toy.STAGES)
+    assert len({step.action for step in steps_of("toy")}) == len(steps_of("toy"))
 
 
 def test_every_draw_follows_the_seed(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calibration import provenance, toy
-from calibration.pipeline import STEPS, RunOptions, run
+from calibration.pipeline import RunOptions, run, steps_of
 from calibration.provenance import code_hash, commit, import_closure, modified
 
 SOURCES = {
@@ -189,7 +189,7 @@ def test_the_record_of_a_wheel_comes_first(package, monkeypatch):
 
 def test_the_real_closures_are_small_and_whole():
     """Every step hashes modules that exist; no step hashes the pipeline or the command line."""
-    for step in STEPS:
+    for step in steps_of("toy"):
         closure = import_closure(step.modules)
         assert set(step.modules) <= set(closure)
         assert not {"calibration.pipeline", "calibration.cli", "calibration.toy"} & set(closure)
@@ -209,7 +209,7 @@ def test_the_real_closures_are_small_and_whole():
 )
 def test_steps_depend_on_the_package_s_tables(step, table):
     """A rate, limit or parameter that a step computes with is part of its code."""
-    (modules,) = [s.modules for s in STEPS if s.name == step]
+    (modules,) = [s.modules for s in steps_of("toy") if s.name == step]
     named = {path.name for m in import_closure(modules) for path in provenance._tables(m)}
     assert table in named
 
@@ -250,14 +250,14 @@ def test_a_key_covers_all_code_that_its_step_runs(tmp_path):
             ran[event.step] = {module_of(name.removeprefix(root)) for name in current}
 
     run(toy.folder(), tmp_path / "run", RunOptions(trees=2), observe=follow)
-    assert list(ran) == [step.name for step in STEPS]
+    assert list(ran) == [step.name for step in steps_of("toy")]
     machinery = {f"calibration.{name}" for name in MACHINERY}
     beyond = {
         step.name: ran[step.name] - {*import_closure(step.modules), *step.around} - machinery
-        for step in STEPS
+        for step in steps_of("toy")
     }
     assert {name: modules for name, modules in beyond.items() if modules} == {}
-    assert all(step.action.__module__ in ran[step.name] for step in STEPS)
+    assert all(step.action.__module__ in ran[step.name] for step in steps_of("toy"))
 
 
 def module_of(path: str) -> str:

@@ -180,6 +180,19 @@ def test_own_counties_keep_weights_and_drop_neighbors(made):
     assert kept.tolist() == w[columns].tolist()
 
 
+def test_the_smallest_weight_is_a_weight(made):
+    """A column is retained when its weight is greater than 0, however little."""
+    w = np.full(made.n_columns, 5e-324)
+    w[::2] = 0.0
+    for options in ({}, {"counties": "scaled", "crosswalk": CROSSWALK}):
+        area = Area.city("Wake", ["37183"]) if options else Area.nation()
+        columns, _ = area_columns(w * (1e300 if options else 1), made.clones.geography, area,
+                                  **options)  # fmt: skip
+        district = made.clones.geography.code(Level.DISTRICT)
+        inside = np.isin(district, [3702, 3704]) if options else district > 0
+        assert columns.tolist() == np.flatnonzero(inside & (w > 0)).tolist()
+
+
 def test_scaling_keeps_every_households_own_county(made, tmp_path):
     """Scaled, a neighbor from Durham stays a household of Durham, at 0.4 of its weight."""
     w = np.ones(made.n_columns)
@@ -296,8 +309,8 @@ def test_a_writing_fault_leaves_the_old_file(made, tmp_path, monkeypatch, fault)
 
     def faulty(file, dataset: Dataset, name: str) -> None:
         if name == column:
-            entity = dataset.entity_of(name)
-            dataset = dataset.with_columns(entity, {name: change(dataset[name])})
+            changed = {name: change(dataset[name])}
+            dataset = Dataset(dataset.period, {dataset.entity_of(name): changed})
         write(file, dataset, name)
 
     monkeypatch.setattr(h5_layout, "_write_column", faulty)

@@ -265,9 +265,12 @@ def test_file_that_the_dictionary_lacks(folder):
 
 
 def test_wrong_dictionary(folder):
-    """A dictionary with other columns, or a type that there is not, is refused."""
+    """A dictionary with other columns, an unknown type, or a column twice is refused."""
     edit(folder / "dictionary.csv", "t.csv,amount,float", "t.csv,amount,double")
     refused(folder, DatasetError, "dictionary.csv line 3", "'double'", "float, int, bool, str")
+    edit(folder / "dictionary.csv", "amount,double", "amount,float")
+    edit(folder / "dictionary.csv", "t.csv,count,int", "t.csv,amount,int")
+    refused(folder, DatasetError, "dictionary.csv line 4", "'amount' of t.csv a second time")
     edit(folder / "dictionary.csv", "file,column", "file,name")
     refused(folder, DatasetError, "dictionary.csv", "file, name", "file, column")
 

@@ -8,7 +8,10 @@ from calibration.dataset import Dataset
 from calibration.engines import load_engine
 from calibration.errors import TakeupError
 from calibration.takeup import (
+    CHILDREN,
+    NATION,
     PROGRAMMES,
+    Programme,
     Threshold,
     Thresholds,
     all_on,
@@ -199,6 +202,22 @@ def test_programmes_fit_the_toy_engine():
             assert engine.inputs[p.anchor].entity == p.entity
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"groups": "county"}, "groups of x are 'county'; choose nation, state or children"),
+        ({"groups": CHILDREN, "anchor": "x_reported"}, "x has an anchor and groups by children"),
+    ],
+)
+def test_a_programme_whose_pools_nobody_can_tell_apart_is_refused(changes, message):
+    """Pools are made by state; groups of children would silently share one."""
+    fields = {"name": "x", "flag": "takes_up_x", "entity": "tax_unit", "groups": NATION,
+              "eligible": "x"}  # fmt: skip
+    assert Programme(**fields, anchor="x_reported").anchor == "x_reported"
+    with pytest.raises(TakeupError, match=message):
+        Programme(**fields | changes)
+
+
 # -- the stored table ------------------------------------------------------------------
 
 
@@ -214,6 +233,12 @@ def test_a_stored_table_is_read_back_exactly(tmp_path):
     assert Thresholds.load(tmp_path / "takeup.csv") == Thresholds(2**40 + 1, rows)
 
 
+def test_a_table_without_rows_keeps_its_seed(tmp_path):
+    """An engine that draws no takeup has no thresholds; its run is read back all the same."""
+    Thresholds(7, ()).save(tmp_path / "takeup.csv")
+    assert Thresholds.load(tmp_path / "takeup.csv") == Thresholds(7, ())
+
+
 HEADER = "seed,programme,group,rate,pool,reported,threshold\n"
 
 
@@ -223,6 +248,9 @@ HEADER = "seed,programme,group,rate,pool,reported,threshold\n"
         b"",
         HEADER.encode(),
         b"seed,programme,group\n1,snap,US\n",
+        HEADER.encode() + b"1\n",
+        HEADER.encode() + b"1,,,,,,\n1,,,,,,\n",
+        HEADER.encode() + b"1,snap,US,0.5,10,0.1,0.4\n1,,,,,,\n",
         HEADER.encode() + b"1,snap,US,0.5,10,0.1\n",
         HEADER.encode() + b"1,snap,US,0.5,10,0.1,half\n",
         HEADER.encode() + b"1,snap,US,0.5,10,0.1,nan\n",
@@ -235,6 +263,9 @@ HEADER = "seed,programme,group,rate,pool,reported,threshold\n"
         "empty",
         "header",
         "columns",
+        "seed cut short",
+        "two seeds alone",
+        "seed alone among rows",
         "short",
         "word",
         "nan",

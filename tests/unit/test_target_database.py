@@ -176,6 +176,10 @@ def test_levels_in_the_database_are_those_of_the_code(database):
         ([of_state(), of_state(value=2.0)], "two targets state_37/snap for 2024"),
         ([of_state(value=float("nan"))], "its value nan is not a finite number"),
         ([of_state("snap", "age>9", "age<3")], "no value meets both"),
+        (
+            [of_state("snap", "age>=65"), target("snap", Level.NATION, 0, "age>=65.0")],
+            "one measure in two spellings",
+        ),
         ([of_state("snap", "state_fips==37")], "state_fips==37 is an area"),
         ([target("snap", Level.NATION, 0, "county_fips==37183")], "county_fips==37183 is an area"),
     ],

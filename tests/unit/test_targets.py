@@ -10,6 +10,7 @@ from calibration.targets import (
     Operation,
     Target,
     check_constraints,
+    check_spelling,
     parse_constraint,
     read_csv,
     sort_targets,
@@ -170,6 +171,35 @@ def test_two_targets_of_one_name_cannot_be_sorted():
         sort_targets([of_state(), of_state(period=2023)])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("age>=65", "age>=65.0"), ("age>=65", "age>=065"), ("x==1", "x==True"), ("x==0", "x==False"),
+     ("agi<inf", "agi<Infinity"), ("agi>-1e3", "agi>-1000"), ("x==-0", "x==0")],
+)  # fmt: skip
+def test_one_measure_has_one_spelling(one, other):
+    """A number written in two ways would be two rows of X with the same entries."""
+    message = r"one measure in two spellings; write one of them"
+    for pair in ((one, other), (other, one)):
+        here, there = of_state("sex==M", pair[0], code=6), of_state("sex==M", pair[1])
+        with pytest.raises(TargetError, match=message):
+            sort_targets([here, there])
+        check_spelling([here, here])
+
+
+def test_other_measures_may_be_spelled_otherwise():
+    """Only what says the same is compared; text is compared as text."""
+    differ = [
+        of_state("age>=65"),
+        of_state("age<65.0"),
+        of_state("age>=65.0", "sex==M"),
+        of_state("age>=65.0", variable="ssi"),
+        of_state("card==NONE"),
+        of_state("card==none"),
+        of_state("age>=64"),
+    ]
+    assert len(sort_targets(differ)) == len(differ)
+
+
 # -- CSV -------------------------------------------------------------------------------
 
 HEADER = "level,code,variable,constraints,period,value,source"
@@ -209,6 +239,13 @@ def test_one_period_twice_is_an_error(tmp_path):
     """Two values for one target of one year contradict each other."""
     path = csv_of(tmp_path, "state,37,x,a==1;b==2,2023,1,s", "state,37,x,b==2;a==1,2023,2,s")
     with pytest.raises(TargetError, match=r"two targets state_37/x/\[a==1,b==2\] for 2023"):
+        read_csv(path)
+
+
+def test_a_csv_has_one_spelling_of_a_measure(tmp_path):
+    """The file is named, whatever the areas."""
+    path = csv_of(tmp_path, "state,37,x,a==1,2023,1,s", "nation,US,x,a==1.0,2023,2,s")
+    with pytest.raises(TargetError, match=r"targets\.csv: .* one measure in two spellings"):
         read_csv(path)
 
 

@@ -3,12 +3,15 @@
 `toy.HOUSEHOLD` is followed through every chapter, so it must have something to say in each.
 """
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from calibration import toy
-from calibration.artifacts import STAGES, RunState
-from calibration.errors import PipelineError
+from calibration.artifacts import STAGES, RunState, save_targets
+from calibration.errors import MatrixError, PipelineError
 from calibration.geography import column_of
 from calibration.inputs import DONORS
 from calibration.puf_variables import puf_variables
@@ -75,6 +78,16 @@ def test_what_comes_later_is_refused_by_name(stage, part, made):
     """The message says which stage makes the part, and which one this is."""
     with pytest.raises(PipelineError, match=f"is made by stage {made!r}, this is after {stage!r}"):
         getattr(toy.after(stage), part)
+
+
+def test_the_matrix_is_that_of_the_runs_targets(tmp_path):
+    """A stored matrix whose targets are not the run's is refused, not fitted."""
+    state = toy.after("matrix")
+    shutil.copytree(state.folder, tmp_path / "run")
+    targets = [replace(t, value=2 * t.value) for t in state.targets]
+    save_targets(tmp_path / "run" / "artifacts" / "targets.json", targets)
+    with pytest.raises(MatrixError, match="was made of other targets"):
+        _ = RunState(tmp_path / "run", "matrix", state.data).matrix
 
 
 @pytest.mark.parametrize("stage", STAGES[:-1])

@@ -133,6 +133,13 @@ def test_a_factor_out_of_bounds_is_an_error(total):
         reconcile(totals(s37=total, d3701=60.0, d3702=20.0), AREAS)
 
 
+@pytest.mark.parametrize("hif", [0.19, 5.1])
+def test_a_fifth_and_five_are_the_bounds(hif):
+    """Just beyond a fifth and five, whatever the constant says, parent and children part."""
+    with pytest.raises(TargetError, match="a factor of"):
+        reconcile(totals(s37=100.0 * hif, d3701=60.0, d3702=40.0), AREAS)
+
+
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_the_bounds_themselves_are_allowed(bound):
     """A factor of exactly 0.2 or 5 passes."""
@@ -144,6 +151,15 @@ def test_a_target_twice_is_an_error():
     """Two years of one target cannot both be reconciled; neither is dropped silently."""
     with pytest.raises(TargetError, match="two targets are named state_37/snap"):
         reconcile(totals(s37=1.0) + totals(s37=2.0), AREAS)
+
+
+def test_a_parent_and_children_in_two_spellings_are_an_error():
+    """100 beside 30 + 30 would stay: the two spellings would be two families of targets."""
+    state = totals("income_tax", "tax_unit_is_filer==1", s37=100.0)
+    districts = totals("income_tax", "tax_unit_is_filer==True", d3701=30.0, d3702=30.0)
+    message = "tax_unit_is_filer==1.* and .*tax_unit_is_filer==True.*: one measure in two spellings"
+    with pytest.raises(TargetError, match=message):
+        reconcile(state + districts, AREAS)
 
 
 # -- two trees -------------------------------------------------------------------------

@@ -26,7 +26,6 @@ compared. A check that compared nothing has failed.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,17 +33,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.clones import Clones
-from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset
+from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import native
 from calibration.errors import IdentityError
-from calibration.geography import STATE_LETTERS, Crosswalk
+from calibration.geography import Crosswalk
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
-from calibration.rng import text_key
+from calibration.plain_twins import (
+    plain_codes,
+    plain_flags,
+    plain_groups,
+    plain_homes,
+    plain_members,
+    plain_values,
+)
 from calibration.takeup import (
-    CHILDREN,
-    STATE,
-    Programme,
     Thresholds,
     group_of_units,
     with_flags,
@@ -59,7 +62,6 @@ __all__ = [
     "float64_sums",
     "geography_of_block",
     "own_state",
-    "plain_draw",
     "require_all",
     "resolve_again",
     "run_checks",
@@ -177,8 +179,8 @@ def takeup_key(clones: Clones, households: Dataset) -> CheckResult:
     compared = wrong = 0
     example = ""
     for programme in clones.programmes:
-        again, flags = _plain_flags(clones, households, programme), households[programme.flag]
-        right, group = _plain_groups(households, programme), group_of_units(households, programme)
+        again, flags = plain_flags(clones, households, programme), households[programme.flag]
+        right, group = plain_groups(households, programme), group_of_units(households, programme)
         differ = np.flatnonzero((again != flags) | (np.array(right, dtype=str) != group))
         compared, wrong = compared + len(flags), wrong + len(differ)
         if len(differ) and not example:
@@ -235,7 +237,7 @@ def geography_of_block(
         raise IdentityError("a run without census blocks has no codes to read off them")
     mine = block[columns].tolist()
     rows = np.flatnonzero(np.isin(crosswalk.block, mine)).tolist()
-    expected = {int(crosswalk.block[row]): _plain_codes(crosswalk, row) for row in rows}
+    expected = {int(crosswalk.block[row]): plain_codes(crosswalk, row) for row in rows}
     told = {name: households[name].tolist() for name in GEOGRAPHY_COLUMNS if name in households}
     wrong = []
     for i, (column, code) in enumerate(zip(columns.tolist(), mine, strict=True)):
@@ -262,7 +264,7 @@ def own_state(clones: Clones, households: Dataset) -> CheckResult:
 
 def filer_gate(clones: Clones, households: Dataset) -> CheckResult:
     """Let the engine say who files with flags drawn again, and compare with who is let through."""
-    flags = {p: _plain_flags(clones, households, p) for p in clones.programmes}
+    flags = {p: plain_flags(clones, households, p) for p in clones.programmes}
     again = with_flags(households, flags)
     ours = clones.engine.simulate(again, [GATE], households.period)[GATE]
     theirs = clones.engine.simulate(households, [GATE], households.period)[GATE]
@@ -278,8 +280,8 @@ def entity_links(clones: Clones, households: Dataset, columns: Ints) -> CheckRes
     compared = wrong = 0
     example = ""
     for entity in households.groups:
-        expected = _members(clones.dataset, entity, "")
-        found = _members(households, entity, "record_")
+        expected = plain_members(clones.dataset, entity, "")
+        found = plain_members(households, entity, "record_")
         for column, units in zip(columns.tolist(), found, strict=True):
             compared += 1
             if units != expected[column % records]:
@@ -302,9 +304,9 @@ def columns_copied(clones: Clones, households: Dataset, columns: Ints) -> CheckR
         row_of = {who: row for row, who in enumerate(table[f"{entity}_id"].tolist())}
         who = households[f"record_{entity}_id"].tolist()
         rows = [row_of.get(i, -1) for i in who]  # ids of nobody are for `entity_links` to find
-        state = [fips[home] for home in _plain_homes(households, entity)]
+        state = [fips[home] for home in plain_homes(households, entity)]
         for name in sorted(set(table) - elsewhere):
-            right = _plain_values(table[name], rows, records.states, state)
+            right = plain_values(table[name], rows, records.states, state)
             differ = np.flatnonzero(right != households[name])
             compared, wrong = compared + len(rows), wrong + len(differ)
             if len(differ) and not example:
@@ -329,109 +331,3 @@ def float64_sums(matrix: CalibrationMatrix, weights: Sequence[Floats]) -> CheckR
         if not abs(estimate - math.fsum(terms)) <= allowed:
             wrong.append(f"{matrix.targets[i].name}: {estimate:.9g}, not {math.fsum(terms):.9g}")
     return CheckResult("float64_sums", compared, len(wrong), wrong[0] if wrong else "")
-
-
-# -- plain twins -----------------------------------------------------------------------
-
-
-def plain_draw(*parts: str | int) -> float:
-    """Give the uniform of `rng.uniform` for one key, with Python integers only."""
-    full = 2**64 - 1
-    gamma = 0x9E3779B97F4A7C15
-
-    def mix(z: int) -> int:
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & full
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & full
-        return z ^ (z >> 31)
-
-    k = mix(gamma)
-    for part in parts:
-        value = text_key(part) if isinstance(part, str) else int(part) & full
-        k = mix(((k ^ value) + gamma) & full)
-    return (k >> 11) * 2.0**-53
-
-
-def _plain_flags(clones: Clones, households: Dataset, programme: Programme) -> NDArray[np.bool_]:
-    table = {
-        row.group: row.threshold
-        for row in clones.thresholds.rows
-        if row.programme == programme.name
-    }
-    homes = households.household["household_id"].tolist()
-    record = dict(zip(homes, households["record_household_id"].tolist(), strict=True))
-    clone = dict(zip(homes, households["clone_index"].tolist(), strict=True))
-    home = _plain_homes(households, programme.entity)
-    unit = households[f"record_{programme.entity}_id"].tolist()
-    group = _plain_groups(households, programme)
-    reported = [0] * len(unit) if (anchor := programme.anchor) is None else households[anchor]
-    seed = clones.thresholds.seed
-    return np.array(
-        [
-            bool(reported[i] > 0)
-            or plain_draw(seed, "takeup", programme.name, record[h], unit[i], clone[h])
-            < table[group[i]]
-            for i, h in enumerate(home)
-        ],
-        dtype=bool,
-    )
-
-
-def _plain_homes(dataset: Dataset, entity: str) -> list[int]:
-    """Give the household id of each row of an entity, found through a member."""
-    link = "person_id" if entity == PERSON else f"person_{entity}_id"
-    pairs = zip(dataset[link].tolist(), dataset["person_household_id"].tolist(), strict=True)
-    home = dict(pairs)
-    return [home[unit] for unit in dataset[f"{entity}_id"].tolist()]
-
-
-def _plain_groups(dataset: Dataset, programme: Programme) -> list[str]:
-    """Give each unit the group of its rate: its state's letters, its dependents or the nation."""
-    if programme.groups == STATE:
-        pairs = zip(dataset["household_id"].tolist(), dataset["state_fips"].tolist(), strict=True)
-        state = dict(pairs)
-        return [STATE_LETTERS[state[home]] for home in _plain_homes(dataset, programme.entity)]
-    if programme.groups == CHILDREN:
-        dependent = dataset["person_tax_unit_id"][dataset["is_tax_unit_dependent"] > 0]
-        children = Counter(dependent.tolist())
-        return [str(min(children[unit], 3)) for unit in dataset["tax_unit_id"].tolist()]
-    return ["US"] * dataset.size(programme.entity)
-
-
-def _plain_codes(crosswalk: Crosswalk, row: int) -> dict[str, int | str]:
-    """Give every code of a block of the crosswalk, as a file has it."""
-    block = f"{int(crosswalk.block[row]):015d}"
-    place, zip_code = int(crosswalk.place[row]), int(crosswalk.zip_code[row])
-    return {
-        "block_geoid": block,
-        "tract_geoid": block[:11],
-        "county_fips": block[:5],
-        "state_fips": int(block[:2]),
-        "congressional_district_geoid": int(crosswalk.district[row]),
-        "place_fips": f"{place:07d}" if place else "",
-        "zip_code": f"{zip_code:05d}" if zip_code else "",
-    }
-
-
-def _plain_values(column: Array, rows: list[int], states: Sequence[int], state: list[int]) -> Array:
-    """Take values from rows; from a by-state column, each in its own state."""
-    if column.ndim == 1:
-        return column[rows]
-    place = {code: i for i, code in enumerate(states)}
-    return np.array([column[row, place[s]] for row, s in zip(rows, state, strict=True)])
-
-
-def _members(dataset: Dataset, entity: str, prefix: str) -> list[dict[int | None, set[int]]]:
-    """For each household, who is in each of its units of an entity, by ids of the records."""
-    ids = dataset[f"{entity}_id"].tolist(), dataset[f"{prefix}{entity}_id"].tolist()
-    known = dict(zip(*ids, strict=True))
-    links = zip(
-        dataset.person["person_household_id"].tolist(),
-        dataset.person[f"person_{entity}_id"].tolist(),
-        dataset.person[f"{prefix}person_id"].tolist(),
-        strict=True,
-    )
-    units: dict[int, dict[int | None, set[int]]] = {}
-    for home, unit, who in links:
-        units.setdefault(home, {}).setdefault(known.get(unit), set()).add(who)
-    homes = dataset.household["household_id"].tolist()
-    return [units.get(home, {}) for home in homes]

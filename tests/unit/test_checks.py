@@ -15,7 +15,6 @@ from calibration.checks import (
     filer_gate,
     float64_sums,
     geography_of_block,
-    plain_draw,
     require_all,
     resolve_again,
     run_checks,
@@ -26,6 +25,7 @@ from calibration.errors import IdentityError
 from calibration.geography import GeographyAssignment
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
+from calibration.plain_twins import plain_draw
 from calibration.rng import uniform
 from calibration.thresholds import read_rates, resolve
 

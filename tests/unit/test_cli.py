@@ -99,7 +99,7 @@ def test_show_repeats_the_table(calibration, finished_run):
     ended = calibration("show", finished_run)
     assert (ended.status, ended.err) == (0, "")
     for words in ("local", "national", "columns kept", "median error after", "worst target",
-                  "checks: 6 of 6 passed", str(finished_run)):  # fmt: skip
+                  "checks: 7 of 7 passed", str(finished_run)):  # fmt: skip
         assert words in ended.out
 
 
@@ -109,7 +109,7 @@ def test_check_reads_everything_again(calibration, finished_run):
     ended = calibration("check", finished_run)
     assert (ended.status, ended.err) == (0, "")
     counts = re.findall(r"(\d+) (?:files |rows |)compared", ended.out)
-    assert len(counts) == 8
+    assert len(counts) == 9
     assert all(int(count) > 0 for count in counts)
     assert files(finished_run) == before
 

@@ -32,7 +32,7 @@ import numpy as np
 from calibration.actions import model_targets
 from calibration.clone_and_assign import assign, masses
 from calibration.dataset import HOUSEHOLD, Dataset, Table
-from calibration.engines import Engine, Variable, eligible_output, require
+from calibration.engines import Engine, Variable, require
 from calibration.errors import EngineError, ImputationError, PipelineError, TargetError, near
 from calibration.imputer import store
 from calibration.inputs import INCOME, Inputs, income_targets
@@ -128,12 +128,12 @@ def _check_kinds(target: Target, engine: Engine) -> None:
 def _inputs_read(engine: Engine, targets: list[Target]) -> dict[str, Variable]:
     """Give every engine input that a step of the run reads; no anchor is optional."""
     programmes = [p for p in PROGRAMMES if p.flag in engine.inputs]
-    anchored = [p for p in programmes if p.anchor is not None]
-    named = {INCOME, *(eligible_output(engine, p.name, p.eligible) for p in anchored)}
+    anchors = {p.anchor for p in programmes if p.anchor is not None}
+    anchored = [p for p in programmes if p.anchor in anchors]
+    named = {INCOME, *(p.eligible for p in anchored)}
     for target in targets:
         named |= {c.variable for c in target.constraints}
         named |= set() if target.is_count else {target.variable}
-    anchors = {p.anchor for p in anchored}
     read = set(anchors)
     for name in named:
         read |= engine.outputs[name].inputs if name in engine.outputs else {name}

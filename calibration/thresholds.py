@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.dataset import HOUSEHOLD, Dataset
-from calibration.engines import Engine, eligible_output
+from calibration.engines import Engine
 from calibration.errors import TakeupError
 from calibration.geography import STATE_LETTERS, Crosswalk, GeographyAssignment, Level
 from calibration.materialise import materialise
@@ -190,12 +190,11 @@ def _pools(residents: Dataset, programmes: Sequence[Programme], engine: Engine) 
     """Weigh the eligible, and those of them who report, of every anchored programme."""
     anchored = [p for p in programmes if p.anchor is not None]
     entitled = all_on(residents, programmes)
-    names = {p: eligible_output(engine, p.name, p.eligible) for p in anchored}
-    values = engine.simulate(entitled, list(names.values()), residents.period)
+    values = engine.simulate(entitled, [p.eligible for p in anchored], residents.period)
     pools = {}
     for p in anchored:
         weight = residents["household_weight"][residents.household_of(p.entity)]
-        eligible = values[names[p]] > 0
+        eligible = values[p.eligible] > 0
         reporting = eligible & reports(residents, p)
         pools[p.name] = Pool(float(weight[eligible].sum()), float(weight[reporting].sum()))
     return pools

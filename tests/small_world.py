@@ -181,7 +181,7 @@ _WHAT = [
     ("snap",),
     ("ssi", "age<80"),
     ("rent", "medicaid_enrolled==True"),
-    ("aca_ptc", "adjusted_gross_income>=16000", "adjusted_gross_income<48000"),
+    ("assigned_aca_ptc", "adjusted_gross_income>=16000", "adjusted_gross_income<48000"),
 ]
 
 
@@ -210,7 +210,7 @@ _WHAT_OF_TOY = [
     ("income_tax", "tax_unit_is_filer==1"),
     ("snap",),
     ("ssi",),
-    ("aca_ptc",),
+    ("assigned_aca_ptc",),
     ("person_count", "medicaid_enrolled==True"),
     ("household_count", "age>=65"),
 ]

@@ -10,7 +10,7 @@ The rules are no country's law. Each exists for one thing that calibration can g
                         a filer flag that depends on another programme's takeup
     income_tax          an amount of either sign
     medicaid_enrolled   a person's flag, with rates by state
-    aca_ptc             a credit that depends on the county
+    assigned_aca_ptc             a credit that depends on the county
 
 All amounts are multiples of 1/16, so sums of a household are exact in any order.
 
@@ -72,7 +72,7 @@ _OUTPUTS = {
         "eitc": "float",
         "tax_unit_is_filer": "bool",
         "income_tax": "float",
-        "aca_ptc": "float",
+        "assigned_aca_ptc": "float",
     },
 }
 
@@ -154,7 +154,7 @@ def _medicaid(d: Dataset) -> Array:
     return (income < limit) & d["takes_up_medicaid_if_eligible"]
 
 
-def _aca_ptc(d: Dataset) -> Array:
+def _assigned_aca_ptc(d: Dataset) -> Array:
     agi = _agi(d)
     premium = _by_key(PREMIUM, _of_home(d, "tax_unit", "county_fips"))
     credit = np.maximum(premium - agi / 16, 0)
@@ -170,7 +170,7 @@ _RULES: dict[str, Callable[[Dataset], Array]] = {
     "tax_unit_is_filer": _is_filer,
     "income_tax": _income_tax,
     "medicaid_enrolled": _medicaid,
-    "aca_ptc": _aca_ptc,
+    "assigned_aca_ptc": _assigned_aca_ptc,
 }
 
 ENGINE: Engine = StubEngine()

@@ -38,7 +38,7 @@ TOTALS: tuple[tuple[Level, str, str, int], ...] = (
     (Level.NATION, "eitc", FILER, 2022),
     (Level.NATION, "adjusted_gross_income", FILER, 2022),
     (Level.NATION, "ssi", "", 2024),
-    (Level.NATION, "aca_ptc", "", 2024),
+    (Level.NATION, "assigned_aca_ptc", "", 2024),
     (Level.NATION, "person_count", "head_start>0", 2023),
     (Level.STATE, "adjusted_gross_income", FILER, 2022),
     (Level.STATE, "tax_unit_count", FILER, 2022),
@@ -54,7 +54,7 @@ TOTALS: tuple[tuple[Level, str, str, int], ...] = (
 # only some areas: a state tax and a city credit
 LOCAL_TOTALS: tuple[tuple[Level, int, str, str, int], ...] = (
     (Level.STATE, 37, "state_income_tax", FILER, 2022),
-    (Level.STATE, 11, "dc_property_tax_credit", "", 2023),
+    (Level.STATE, 11, "dc_ptc", "", 2023),
 )
 
 # A survey-based district count of benefit households misses some, unlike state records.

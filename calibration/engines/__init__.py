@@ -26,7 +26,6 @@ __all__ = [
     "Kind",
     "Translates",
     "Variable",
-    "eligible_output",
     "load_engine",
     "native",
     "refused",
@@ -137,11 +136,6 @@ class Translates(Protocol):
         """What the library computes and no target may use, with why, and what to use."""
         ...
 
-    @property
-    def eligible(self) -> Mapping[str, str]:
-        """Outputs that stand for those of `calibration.takeup`, by name of the programme."""
-        ...
-
     def native(self, dataset: Dataset) -> Dataset:
         """Put a dataset into the engine's own columns; one that is stays as it is."""
         ...
@@ -161,11 +155,6 @@ def native(engine: Engine, dataset: Dataset) -> Dataset:
 def refused(engine: Engine) -> Mapping[str, str]:
     """Give the variables that an engine refuses to compute, with why."""
     return engine.refused if isinstance(engine, Translates) else {}
-
-
-def eligible_output(engine: Engine, programme: str, usual: str) -> str:
-    """Name the output that tells an engine's eligible units of a takeup programme."""
-    return engine.eligible.get(programme, usual) if isinstance(engine, Translates) else usual
 
 
 def load_engine(name: str, version: str | None = None) -> Engine:

@@ -291,15 +291,15 @@ def test_amounts_stay_within_the_law(seed, count):
     data = population(seed, count)
     v = ENGINE.simulate(data, outputs, YEAR)
     for name in ("eitc", "ctc", "ssi", "tanf", "snap", "head_start", "early_head_start",
-                 "medicaid", "aca_ptc", "dc_property_tax_credit", "state_income_tax"):  # fmt: skip
+                 "medicaid", "assigned_aca_ptc", "dc_ptc", "state_income_tax"):  # fmt: skip
         assert (v[name] >= 0).all(), name
     assert (v["eitc"] <= ENGINE.parameters.array("eitc_maximum").max()).all()
     limit = number("ctc_refundable_maximum") * v["ctc_qualifying_children"]
     assert (v["refundable_ctc"] <= limit).all()
     assert (v["ctc"] <= v["ctc_before_tax_limit"] + 1e-9).all()
     assert (v["ssi"] <= 12 * number("ssi_individual_rate")).all()
-    assert (v["aca_ptc"] <= v["slcsp"]).all()
-    assert (v["dc_property_tax_credit"] <= number("dc_credit_maximum")).all()
+    assert (v["assigned_aca_ptc"] <= v["slcsp"]).all()
+    assert (v["dc_ptc"] <= number("dc_credit_maximum")).all()
     assert (v["taxable_income"] <= np.maximum(v["adjusted_gross_income"], 0)).all()
     assert not (v["pays_aca_premium"] & v["medicaid_eligible"]).any()
     assert not ((v["head_start"] > 0) & (v["early_head_start"] > 0)).any()
@@ -364,8 +364,8 @@ BY_FLAG = {
     "takes_up_medicaid_if_eligible": "medicaid",
     "takes_up_head_start_if_eligible": "head_start",
     "takes_up_early_head_start_if_eligible": "early_head_start",
-    "takes_up_aca_if_eligible": "aca_ptc",
-    "takes_up_dc_ptc": "dc_property_tax_credit",
+    "takes_up_aca_if_eligible": "assigned_aca_ptc",
+    "takes_up_dc_ptc": "dc_ptc",
     "takes_up_eitc": "eitc",
 }
 

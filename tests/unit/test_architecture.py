@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
 FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography engines survey
     targets target_database constraints materialise takeup clones matrix h5_layout
-    forest qrf predictors imputer
+    forest qrf predictors imputer keeping
 """)
 
 ROOMS = {
@@ -39,7 +39,10 @@ ROOMS = {
                  engines.toy.inputs engines.toy.local_tax engines.toy.marketplace
                  engines.toy.medicaid engines.toy.parameters engines.toy.rule engines.toy.snap
                  engines.toy.ssi engines.toy.tax engines.toy.tax_credits engines.taxcalc
-                 engines.taxcalc.units engines.taxcalc.variables"""),
+                 engines.taxcalc.units engines.taxcalc.variables engines.policyengine
+                 engines.policyengine.checking engines.policyengine.dependencies
+                 engines.policyengine.model engines.policyengine.translation
+                 engines.policyengine.variables"""),
     "puf": words("""puf_impute puf_variables stratify social_security retirement
               unemployment"""),
     "clones": ["clone_and_assign", "own_state"],

@@ -144,7 +144,7 @@ def test_a_process_of_its_own_agrees(tmp_path):
     areas = [AREAS[0], *(a for a in AREAS if a.level is Level.DISTRICT), CITY]
     report = check(made, matrix, claims_of(made, tmp_path, areas)).require()
     assert {c.target.split("/")[1] for c in report.comparisons} >= {
-        "income_tax", "snap", "aca_ptc", "ssi"
+        "income_tax", "snap", "assigned_aca_ptc", "ssi"
     }  # fmt: skip
     assert report.worst.gap < 1e-7
 

@@ -134,7 +134,7 @@ def test_dependencies_are_followed_to_the_inputs():
     assert {"takes_up_ssi_if_eligible", "takes_up_tanf_if_eligible", "rent"} <= snap
     assert "county_fips" not in snap
     assert {"county_fips", "zip_code", "has_esi", "stock_assets"} <= ENGINE.outputs[
-        "aca_ptc"
+        "assigned_aca_ptc"
     ].inputs
     assert "takes_up_eitc" in ENGINE.outputs["income_tax"].inputs
     geography = {"state_fips", "county_fips", "zip_code"}
@@ -161,7 +161,7 @@ class Counting(Mapping[str, Array]):
         return len(self.table)
 
 
-@pytest.mark.parametrize("name", ["ssi", "snap", "income_tax", "aca_ptc"])
+@pytest.mark.parametrize("name", ["ssi", "snap", "income_tax", "assigned_aca_ptc"])
 def test_each_input_column_is_read_once_and_no_other_is_read(name):
     """Of the inputs, a simulation touches exactly those the output declares."""
     data = dataset(*EXAMPLES.values())
@@ -219,7 +219,7 @@ EXAMPLES = {
         Somebody("dependent", 3),
     ), {
         "adjusted_gross_income": 24000, "taxable_income": 2100, "eitc": 6690.43, "ctc": 3435,
-        "refundable_ctc": 3225, "income_tax": -9915.43, "aca_ptc": 0, "snap": 6564,
+        "refundable_ctc": 3225, "income_tax": -9915.43, "assigned_aca_ptc": 0, "snap": 6564,
         "medicaid_eligible": [True, True, True],
     }),
     "ut_couple_with_three": Example("49035", "84101", (
@@ -232,7 +232,7 @@ EXAMPLES = {
         Somebody("dependent", 5),
     ), {
         "adjusted_gross_income": 47000, "taxable_income": 17800, "eitc": 4173.98, "ctc": 6000,
-        "refundable_ctc": 4220, "income_tax": -8393.98, "aca_ptc": 0, "snap": 0,
+        "refundable_ctc": 4220, "income_tax": -8393.98, "assigned_aca_ptc": 0, "snap": 0,
         "medicaid_eligible": [True, True, True, True, True],
     }),
     "ca_self_employed": Example("06001", "94601", (
@@ -242,7 +242,7 @@ EXAMPLES = {
             "rent": 24000}),
     ), {
         "adjusted_gross_income": 55607.9, "qualified_business_income_deduction": 8201.58,
-        "taxable_income": 32806.32, "eitc": 0, "income_tax": 3704.76, "aca_ptc": 2513.89,
+        "taxable_income": 32806.32, "eitc": 0, "income_tax": 3704.76, "assigned_aca_ptc": 2513.89,
         "snap": 0, "medicaid_eligible": [False],
     }),
     "nc_retired_couple": Example("37119", "28202", (
@@ -255,7 +255,7 @@ EXAMPLES = {
     ), {
         "adjusted_gross_income": 62025, "tax_unit_taxable_social_security": 20025,
         "taxable_income": 29725, "eitc": 0, "income_tax": 1872.5, "state_income_tax": 742.5,
-        "aca_ptc": 0, "snap": 0, "medicaid_eligible": [False, False],
+        "assigned_aca_ptc": 0, "snap": 0, "medicaid_eligible": [False, False],
     }),
     "ut_investors": Example("49011", "84010", (
         Somebody("head", 50, {
@@ -267,7 +267,7 @@ EXAMPLES = {
         Somebody("dependent", 19),
     ), {
         "adjusted_gross_income": 558000, "taxable_income": 528800,
-        "net_investment_income_tax": 5814, "eitc": 0, "income_tax": 108303, "aca_ptc": 0,
+        "net_investment_income_tax": 5814, "eitc": 0, "income_tax": 108303, "assigned_aca_ptc": 0,
         "snap": 0, "medicaid_eligible": [False, False, False, False],
     }),
     "nc_itemizer": Example("37135", "27514", (
@@ -278,7 +278,7 @@ EXAMPLES = {
         Somebody("dependent", 12),
     ), {
         "adjusted_gross_income": 160000, "taxable_income": 117500, "eitc": 0, "ctc": 2000,
-        "income_tax": 17549, "state_income_tax": 5782.5, "aca_ptc": 0, "snap": 0,
+        "income_tax": 17549, "state_income_tax": 5782.5, "assigned_aca_ptc": 0, "snap": 0,
         "medicaid_eligible": [False, False],
     }),
     "ut_teacher_with_losses": Example("49057", "84401", (
@@ -287,7 +287,7 @@ EXAMPLES = {
             "long_term_capital_gains": -9000, "rental_income": -4000}),
     ), {
         "adjusted_gross_income": 76700, "taxable_income": 62100, "eitc": 0, "income_tax": 8715,
-        "aca_ptc": 0, "snap": 0, "medicaid_eligible": [False],
+        "assigned_aca_ptc": 0, "snap": 0, "medicaid_eligible": [False],
     }),
     "nc_four_children": Example("37063", "27701", (
         Somebody("head", 40, {"employment_income": 16000}),
@@ -298,7 +298,7 @@ EXAMPLES = {
         Somebody("dependent", 1),
     ), {
         "adjusted_gross_income": 29010.93, "eitc": 7830, "ctc": 3976.64,
-        "refundable_ctc": 3976.64, "income_tax": -11806.64, "aca_ptc": 0, "snap": 10428,
+        "refundable_ctc": 3976.64, "income_tax": -11806.64, "assigned_aca_ptc": 0, "snap": 10428,
         "medicaid_eligible": [True, True, True, True, True, True],
     }),
     "ca_owner_over_threshold": Example("06029", "93301", (
@@ -306,7 +306,8 @@ EXAMPLES = {
             "partnership_s_corp_income": 90000, "employment_income": 120000, "farm_income": 20000}),
     ), {
         "adjusted_gross_income": 228587.05, "qualified_business_income_deduction": 12145.66,
-        "taxable_income": 201841.39, "eitc": 0, "income_tax": 42275.75, "aca_ptc": 0, "snap": 0,
+        "taxable_income": 201841.39, "eitc": 0, "income_tax": 42275.75, "assigned_aca_ptc": 0,
+        "snap": 0,
         "medicaid_eligible": [False],
     }),
     "nc_pensioner_with_three": Example("37119", "28202", (
@@ -317,13 +318,14 @@ EXAMPLES = {
         Somebody("dependent", 13),
     ), {
         "adjusted_gross_income": 64000, "taxable_income": 42100, "eitc": 0, "ctc": 5027,
-        "refundable_ctc": 306, "income_tax": -306, "state_income_tax": 1816.88, "aca_ptc": 0,
+        "refundable_ctc": 306, "income_tax": -306, "state_income_tax": 1816.88,
+        "assigned_aca_ptc": 0,
         "snap": 0, "medicaid_eligible": [False, True, True, True],
     }),
     "dc_aged_alone": Example("11001", "20001", (
         Somebody("head", 72, {"social_security": 7200, "rent": 9600, "bank_account_assets": 900}),
     ), {
-        "eitc": 0, "income_tax": 0, "dc_property_tax_credit": 1375, "aca_ptc": 0, "snap": 3492,
+        "eitc": 0, "income_tax": 0, "dc_ptc": 1375, "assigned_aca_ptc": 0, "snap": 3492,
         "ssi": [4356.0], "medicaid_eligible": [True],
     }),
     "nc_aged_couple": Example("37119", "28202", (
@@ -331,13 +333,14 @@ EXAMPLES = {
         Somebody("spouse", 69, {
             "social_security": 3000, "employment_income": 2400, "bank_account_assets": 1500}),
     ), {
-        "adjusted_gross_income": 2400, "eitc": 0, "income_tax": 0, "aca_ptc": 0, "snap": 5148,
+        "adjusted_gross_income": 2400, "eitc": 0, "income_tax": 0, "assigned_aca_ptc": 0,
+        "snap": 5148,
         "ssi": [3705.0, 3705.0], "medicaid_eligible": [True, True],
     }),
     "ut_disabled_worker": Example("49049", "84601", (
         Somebody("head", 45, {"is_disabled": True, "employment_income": 9000, "rent": 7200}),
     ), {
-        "adjusted_gross_income": 9000, "eitc": 632, "income_tax": -632, "aca_ptc": 0,
+        "adjusted_gross_income": 9000, "eitc": 632, "income_tax": -632, "assigned_aca_ptc": 0,
         "snap": 1992, "ssi": [7326.0], "medicaid_eligible": [True],
     }),
     "nc_disabled_child": Example("37183", "27601", (
@@ -347,7 +350,8 @@ EXAMPLES = {
         Somebody("dependent", 6),
     ), {
         "adjusted_gross_income": 36000, "taxable_income": 6800, "eitc": 5620.58, "ctc": 4000,
-        "refundable_ctc": 3320, "income_tax": -8940.58, "state_income_tax": 202.5, "aca_ptc": 0,
+        "refundable_ctc": 3320, "income_tax": -8940.58, "state_income_tax": 202.5,
+        "assigned_aca_ptc": 0,
         "snap": 756, "ssi": [0.0, 0.0, 11316.0, 0.0],
         "medicaid_eligible": [True, True, True, True],
     }),
@@ -355,7 +359,7 @@ EXAMPLES = {
         Somebody("head", 50, {"is_disabled": True, "rent": 13200}),
         Somebody("spouse", 48, {"employment_income": 14000}),
     ), {
-        "adjusted_gross_income": 14000, "eitc": 632, "income_tax": -632, "aca_ptc": 0,
+        "adjusted_gross_income": 14000, "eitc": 632, "income_tax": -632, "assigned_aca_ptc": 0,
         "snap": 3828, "ssi": [10490.0, 0.0], "medicaid_eligible": [True, True],
     }),
     "ak_mother": Example("02020", "99501", (
@@ -363,7 +367,7 @@ EXAMPLES = {
         Somebody("dependent", 2),
     ), {
         "adjusted_gross_income": 6000, "eitc": 2040, "ctc": 525, "refundable_ctc": 525,
-        "income_tax": -2565, "aca_ptc": 0, "snap": 8232, "tanf": 8577,
+        "income_tax": -2565, "assigned_aca_ptc": 0, "snap": 8232, "tanf": 8577,
         "medicaid_eligible": [True, True],
     }),
     "nc_mother_without_work": Example("37063", "27701", (
@@ -371,21 +375,22 @@ EXAMPLES = {
         Somebody("dependent", 4),
         Somebody("dependent", 1),
     ), {
-        "eitc": 0, "income_tax": 0, "aca_ptc": 0, "snap": 9192, "tanf": 3264,
+        "eitc": 0, "income_tax": 0, "assigned_aca_ptc": 0, "snap": 9192, "tanf": 3264,
         "medicaid_eligible": [True, True, True],
     }),
     "dc_renter": Example("11001", "20001", (
         Somebody("head", 35, {"employment_income": 48000, "rent": 21600}),
     ), {
         "adjusted_gross_income": 48000, "taxable_income": 33400, "eitc": 0, "income_tax": 3776,
-        "dc_property_tax_credit": 1375, "aca_ptc": 2509.99, "snap": 0,
+        "dc_ptc": 1375, "assigned_aca_ptc": 2509.99, "snap": 0,
         "medicaid_eligible": [False],
     }),
     "nc_uninsured": Example("37183", "27601", (
         Somebody("head", 40, {"employment_income": 30000}),
     ), {
         "adjusted_gross_income": 30000, "taxable_income": 15400, "eitc": 0, "income_tax": 1616,
-        "state_income_tax": 776.25, "aca_ptc": 4772.79, "snap": 0, "medicaid_eligible": [False],
+        "state_income_tax": 776.25, "assigned_aca_ptc": 4772.79, "snap": 0,
+        "medicaid_eligible": [False],
     }),
     "la_family_east": Example("06037", "91101", (
         Somebody("head", 47, {"employment_income": 95000}),
@@ -394,7 +399,7 @@ EXAMPLES = {
         Somebody("dependent", 16),
     ), {
         "adjusted_gross_income": 95000, "taxable_income": 65800, "eitc": 0, "ctc": 2500,
-        "income_tax": 4932, "aca_ptc": 10613.83, "snap": 0,
+        "income_tax": 4932, "assigned_aca_ptc": 10613.83, "snap": 0,
         "medicaid_eligible": [False, False, False, False],
     }),
     "la_family_west": Example("06037", "90012", (
@@ -404,7 +409,7 @@ EXAMPLES = {
         Somebody("dependent", 16),
     ), {
         "adjusted_gross_income": 95000, "taxable_income": 65800, "eitc": 0, "ctc": 2500,
-        "income_tax": 4932, "aca_ptc": 13371.29, "snap": 0,
+        "income_tax": 4932, "assigned_aca_ptc": 13371.29, "snap": 0,
         "medicaid_eligible": [False, False, False, False],
     }),
     "dc_near_retirement": Example("11001", "20001", (
@@ -412,7 +417,7 @@ EXAMPLES = {
             "taxable_pension_income": 41000, "taxable_unemployment_compensation": 3000}),
     ), {
         "adjusted_gross_income": 44000, "taxable_income": 29400, "eitc": 0, "income_tax": 3296,
-        "aca_ptc": 11635.71, "snap": 0, "medicaid_eligible": [False],
+        "assigned_aca_ptc": 11635.71, "snap": 0, "medicaid_eligible": [False],
     }),
 }
 # fmt: on
@@ -428,7 +433,7 @@ def test_known_answers(name):
     example = EXAMPLES[name]
     values = simulate(dataset(example), *example.expected)
     for variable, expected in example.expected.items():
-        tolerance = 0.3 if variable == "aca_ptc" else CENT
+        tolerance = 0.3 if variable == "assigned_aca_ptc" else CENT
         found = values[variable]
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=variable)
 
@@ -488,7 +493,7 @@ def test_alaska_has_its_own_poverty_line_for_the_credit():
     share = 0.02 + (np.floor(100 * level) / 100 - 2) / 0.5 * 0.02
     someone = alone(40, "02020", "99501", employment_income=40_000)
     benchmark = 12 * 514 * 1.278 / 0.765
-    assert one(someone, "aca_ptc") == pytest.approx(benchmark - share * 40_000, abs=1e-9)
+    assert one(someone, "assigned_aca_ptc") == pytest.approx(benchmark - share * 40_000, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -601,8 +606,8 @@ BY_FLAG = {
     "takes_up_medicaid_if_eligible": "medicaid",
     "takes_up_head_start_if_eligible": "head_start",
     "takes_up_early_head_start_if_eligible": "early_head_start",
-    "takes_up_aca_if_eligible": "aca_ptc",
-    "takes_up_dc_ptc": "dc_property_tax_credit",
+    "takes_up_aca_if_eligible": "assigned_aca_ptc",
+    "takes_up_dc_ptc": "dc_ptc",
     "takes_up_eitc": "eitc",
 }
 
@@ -694,10 +699,10 @@ def test_of_children_only_the_three_oldest_are_rated():
 def test_there_is_no_credit_below_the_poverty_line_or_with_other_coverage():
     """26 U.S.C. 36B(c)(1)(A), (c)(2)(B)."""
     rich = {"employment_income": 40_000}
-    assert one(alone(40, **rich), "aca_ptc") > 0
-    assert one(alone(40, **rich, has_esi=True), "aca_ptc") == 0
-    assert one(alone(65, **rich), "aca_ptc") == 0
-    assert one(alone(40, employment_income=14_000), "aca_ptc") == 0
+    assert one(alone(40, **rich), "assigned_aca_ptc") > 0
+    assert one(alone(40, **rich, has_esi=True), "assigned_aca_ptc") == 0
+    assert one(alone(65, **rich), "assigned_aca_ptc") == 0
+    assert one(alone(40, employment_income=14_000), "assigned_aca_ptc") == 0
 
 
 # -- refusals ----------------------------------------------------------------------------
@@ -746,7 +751,7 @@ def test_a_missing_input_is_named():
 def test_columns_of_the_wrong_kind_are_refused(entity, name, column):
     """Numbers for flags, whole numbers for text, one value a state: each is named."""
     data = dataset(alone(40)).with_columns(entity, {name: column})
-    assert repr(name) in message(data, "aca_ptc", "snap")
+    assert repr(name) in message(data, "assigned_aca_ptc", "snap")
 
 
 @pytest.mark.parametrize("name", ["snap", "tanf", "state_income_tax", "medicaid", "head_start"])
@@ -777,7 +782,7 @@ def test_places_without_a_premium_are_refused(county, state, zip_code, says):
             "zip_code": np.array([zip_code]),
         },
     )
-    assert says in message(data, "aca_ptc")
+    assert says in message(data, "assigned_aca_ptc")
 
 
 # -- the table of parameters -------------------------------------------------------------

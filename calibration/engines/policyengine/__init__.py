@@ -56,11 +56,6 @@ class PolicyEngine:
         return " ".join(f"{name}-{version(name)}" for name in names)
 
     @property
-    def eligible(self) -> Mapping[str, str]:
-        """Outputs that stand for those of `calibration.takeup`, by name of the programme."""
-        return translation.ELIGIBLE
-
-    @property
     def refused(self) -> Mapping[str, str]:
         """What the model computes and no target may use, with why, and what to use."""
         return _variables.refused()

@@ -16,7 +16,7 @@ import numpy as np
 
 from calibration.dataset import HOUSEHOLD, Array, Dataset
 from calibration.engines import Variable
-from calibration.engines.policyengine import model
+from calibration.engines.policyengine.model import counties, levels, system
 from calibration.engines.policyengine.translation import (
     LEFT_OUT,
     RENAMED,
@@ -80,7 +80,7 @@ def _known(name: str) -> Variable:
     """Look up a column among the model's inputs."""
     if name in inputs():
         return inputs()[name]
-    if name in model.system().variables:
+    if name in system().variables:
         raise EngineError(
             f"the dataset has {name!r}, which the model computes: it would stop computing it "
             "and take the column. Leave it out"
@@ -106,7 +106,7 @@ def _checked_column(column: Array, entity: str, variable: Variable) -> Array:
     if column.dtype.kind == "f" and not np.isfinite(column).all():
         bad = np.flatnonzero(~np.isfinite(column))
         raise EngineError(f"input {name!r} is {column[bad[0]]} in row {bad[0]} of the {entity}")
-    if kind == "str" and (known := model.levels(name)):
+    if kind == "str" and (known := levels(name)):
         for level in np.unique(column).tolist():
             if level not in known:
                 raise EngineError(f"input {name!r} has no level {level!r}{near(level, known)}")
@@ -122,7 +122,7 @@ def _check_places(arrays: dict[str, Array]) -> None:
         raise EngineError("the dataset has county_fips but not state_fips; the model needs both")
     where = f"at {HOUSEHOLD}_id"
     for code in np.unique(county).tolist():
-        if code not in model.counties():
+        if code not in counties():
             who = arrays["household_id"][county == code][0]
             raise EngineError(
                 f"county {code!r} {where} {who} is not in the model's table of counties of 2020; "

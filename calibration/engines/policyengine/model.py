@@ -165,7 +165,8 @@ def _simulation(arrays: Mapping[str, Array], period: int) -> Any:
 
 
 def _value(simulation: Any, name: str, period: int) -> Array:
-    values = np.asarray(simulation.calculate(name, period, use_weights=False))
+    with np.errstate(divide="ignore", invalid="ignore"):  # it divides first, chooses afterwards
+        values = np.asarray(simulation.calculate(name, period, use_weights=False))
     types = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
     return values.astype(types.get(values.dtype.kind, np.str_))
 

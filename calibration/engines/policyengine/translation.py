@@ -31,7 +31,6 @@ from calibration.materialise import LazyTable
 
 __all__ = [
     "ALSO",
-    "ELIGIBLE",
     "KEPT",
     "LEFT_OUT",
     "RENAMED",
@@ -150,12 +149,6 @@ REQUIRED = (
 _PARTS = tuple(
     f"social_security_{part}" for part in ("dependents", "disability", "retirement", "survivors")
 )
-
-ELIGIBLE: Mapping[str, str] = {"aca": "assigned_aca_ptc", "dc_property_tax_credit": "dc_ptc"}
-"""Programme -> the model's output, where it is not the one that `calibration.takeup` names.
-
-The model's `aca_ptc` ignores the flag of takeup; `premium_tax_credit` is `assigned_aca_ptc`
-month by month. All other programmes have the same names in both."""
 
 Column = Callable[[], Array]
 

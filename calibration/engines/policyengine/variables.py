@@ -25,8 +25,14 @@ from typing import Any
 
 from calibration.dataset import HOUSEHOLD
 from calibration.engines import Kind, Variable
-from calibration.engines.policyengine import model
 from calibration.engines.policyengine.dependencies import is_response, reach
+from calibration.engines.policyengine.model import (
+    EXPENDITURE,
+    depends_on_weights,
+    graph,
+    kind_of,
+    system,
+)
 from calibration.engines.policyengine.translation import REQUIRED, ROLES
 from calibration.errors import EngineError, near
 
@@ -66,9 +72,9 @@ def inputs() -> Mapping[str, Variable]:
     """Columns that a dataset can give, by name."""
     found = {
         name: _variable(variable, optional=name not in REQUIRED)
-        for name, variable in model.system().variables.items()
+        for name, variable in system().variables.items()
         if (variable.is_input_variable() or name in ROLES)
-        and model.kind_of(variable) is not None
+        and kind_of(variable) is not None
         and not name.endswith("_id")
         and name != f"{HOUSEHOLD}_weight"
     }
@@ -88,7 +94,7 @@ class _Outputs(Mapping[str, Variable]):
     """Outputs by name, made when they are looked up: the inputs of each are a search."""
 
     def __init__(self) -> None:
-        known = model.system().variables
+        known = system().variables
         barred = {*refused(), *inputs()}
         names = [
             name
@@ -96,9 +102,9 @@ class _Outputs(Mapping[str, Variable]):
             if name not in barred
             and not name.endswith("_id")
             and not variable.is_input_variable()
-            and model.kind_of(variable) is not None
+            and kind_of(variable) is not None
         ]
-        names += [f"{name}{model.EXPENDITURE}" for name in DEDUCTIONS]
+        names += [f"{name}{EXPENDITURE}" for name in DEDUCTIONS]
         self._made: dict[str, Variable | None] = dict.fromkeys(names)
 
     def __getitem__(self, name: str) -> Variable:
@@ -117,10 +123,10 @@ class _Outputs(Mapping[str, Variable]):
 
 
 def _output(name: str) -> Variable:
-    known = model.system().variables
-    if not name.endswith(model.EXPENDITURE):
+    known = system().variables
+    if not name.endswith(EXPENDITURE):
         return _variable(known[name], reads=_inputs_of(name))
-    deduction = known[name.removesuffix(model.EXPENDITURE)]
+    deduction = known[name.removesuffix(EXPENDITURE)]
     return Variable(
         name=name,
         entity="tax_unit",
@@ -134,13 +140,13 @@ def _output(name: str) -> Variable:
 
 def _inputs_of(name: str) -> frozenset[str]:
     # The law is that of a state: no variable may pass for one that is the same everywhere.
-    return frozenset(reach(model.graph(), [name]) & inputs().keys() | {"state_fips"})
+    return frozenset(reach(graph(), [name]) & inputs().keys() | {"state_fips"})
 
 
 def _variable(
     variable: Any, *, optional: bool = False, reads: frozenset[str] = frozenset()
 ) -> Variable:
-    kind = model.kind_of(variable)
+    kind = kind_of(variable)
     assert kind is not None  # noqa: S101  (callers leave dates out)
     references = variable.reference or ""
     if not isinstance(references, str):
@@ -160,8 +166,8 @@ def _variable(
 @cache
 def refused() -> Mapping[str, str]:
     """Give the reason for every variable of the model that is refused, and what to use."""
-    reasons = dict.fromkeys(sorted(model.depends_on_weights()), _WEIGHTED)
-    for name in model.system().variables:
+    reasons = dict.fromkeys(sorted(depends_on_weights()), _WEIGHTED)
+    for name in system().variables:
         if is_response(name):
             reasons[name] = "it compares two laws or two incomes and is no fact about a household"
     reasons["aca_ptc"] = "it ignores who takes the credit up"

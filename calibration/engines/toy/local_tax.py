@@ -67,7 +67,7 @@ def _state_income_tax(view: View) -> Array:
     label="District of Columbia property tax credit, if claimed",
     source="D.C. Code 47-1806.06",
 )
-def _dc_property_tax_credit(view: View) -> Array:
+def _dc_ptc(view: View) -> Array:
     """Credit property tax, or a share of rent, over a share of income that rises with it.
 
     Simplified: everybody has lived in the District all year, and the tax unit is the

@@ -140,7 +140,7 @@ def _slcsp(view: View) -> Array:
     label="premium tax credit, if claimed",
     source="26 U.S.C. 36B(a)-(c)",
 )
-def _aca_ptc(view: View) -> Array:
+def _assigned_aca_ptc(view: View) -> Array:
     """Take the contribution that income allows off the benchmark premium.
 
     Income counts against the guideline of the year before, in whole percent.

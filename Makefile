@@ -1,5 +1,7 @@
 # make test     everything that must hold, in a virtual environment of its own
-# make verify   make test, then the slow checks
+# make verify   make test, then the slow checks, with a real browser and the real engines
+# make site     the book: site/index.html
+# make serve    the book at http://127.0.0.1:8000, again after each change
 # make toy      make the toy country's files and stored states again
 # make clean    remove what these made
 #
@@ -12,21 +14,32 @@ BIN := $(VENV)/bin
 export PYTHONPATH :=
 export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
+
+# The book is built from this folder, with the installed package. Never with -q: it hides the
+# warnings that --strict counts.
+MKDOCS := $(BIN)/python -m mkdocs
+RECORDED := $(BIN)/python -m site_tools.results
 
 SOURCES := $(shell find calibration toy_data -name '__pycache__' -prune -o -type f -print) \
            pyproject.toml setup.py README.md LICENSE
 
-.PHONY: test verify lint types pytest slow toy clean check-python
+.PHONY: test verify lint types pytest pages built site serve slow engines toy clean check-python \
+        check-browser
 .DELETE_ON_ERROR:
 
-test: lint types pytest
+test: lint types pytest pages built
 
-verify: test slow
+verify: check-browser test slow engines
+	@$(MAKE) --no-print-directory site
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11.5 or newer, or set PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11.5 or newer is needed, set PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv; install python3-venv" >&2; exit 1; }
+
+check-browser:
+	@for name in "$${CHROMIUM:-chromium}" chromium-browser google-chrome; do command -v "$$name" >/dev/null && exit; done; { echo "make: no Chromium for the browser checks; apt-get install chromium, or set CHROMIUM=" >&2; exit 1; }
 
 # The environment, with the tested versions. torch comes first and alone, so that the exact
 # version of constraints.txt decides which build is taken.
@@ -35,7 +48,7 @@ check-python:
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --constraint constraints.txt setuptools wheel
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print("\n".join(p["dependencies"] + p["optional-dependencies"]["test"]))' > .stamps/requirements.txt
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print("\n".join(p["dependencies"] + e["test"] + e["docs"]))' > .stamps/requirements.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .stamps/requirements.txt
 	@touch $@
 
@@ -55,13 +68,40 @@ types: .stamps/env
 	$(BIN)/basedpyright --pythonpath $(BIN)/python calibration
 
 pytest: .stamps/wheel
-	$(BIN)/pytest -m "not slow"
+	$(RECORDED) tests -- $(BIN)/pytest -m "not slow" tests/unit tests/property
+
+# Every block of every page: alone, and all of them in one process.
+pages: .stamps/wheel
+	$(BIN)/pytest -m "not slow" --codeblocks tests/docs README.md site_src
+
+built: site
+	$(BIN)/pytest -m "not slow" tests/site
+
+# First the blocks, if these very sources have not been checked: the pages say what was run.
+site: .stamps/wheel
+	@$(BIN)/python -m site_tools.run_blocks --unless-done
+	$(MKDOCS) build --strict
+	@echo "$(CURDIR)/site/index.html"
+	@echo "file://$(CURDIR)/site/index.html"
+
+serve: .stamps/wheel
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 slow: .stamps/wheel
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow tests/unit tests/property tests/docs tests/site
+
+# The real engines, in an environment of their own: without them everything else must work.
+.stamps/engines: constraints.txt pyproject.toml .stamps/wheel
+	$(PYTHON) -m venv --clear .venv-engines
+	.venv-engines/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	.venv-engines/bin/pip install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[policyengine,taxcalc]" hypothesis pytest
+	@touch $@
+
+engines: .stamps/engines
+	.venv-engines/bin/pytest tests/engines
 
 toy: .stamps/wheel
 	$(BIN)/python -m calibration.toy_data.generate toy_data
 
 clean:
-	rm -rf $(VENV) .stamps build dist *.egg-info
+	rm -rf $(VENV) .venv-engines .stamps build dist site *.egg-info

@@ -69,7 +69,7 @@ def world(name: str) -> World:
         asked = ("adjusted_gross_income", "eitc", "income_tax", "tax_unit_is_filer")
         typo = "adjusted_gross_incme", "adjusted_gross_income"
         households = records.take_households(rows)
-        return World(engine, households, asked, "eitc", ("e00200", "adjusted_gross_income"), typo)
+        return World(engine, households, asked, "eitc", ("e00300", "adjusted_gross_income"), typo)
     state = toy.after("matrix")
     clones = Clones(state.dataset, state.geography, state.thresholds, engine)
     columns = np.concatenate(

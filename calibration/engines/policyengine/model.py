@@ -53,7 +53,7 @@ _OFF_SWITCH = "household_health_benefits"  # 0 unless a parameter counts them as
 @cache
 def system() -> Any:
     """Give the model's tax-benefit system of current law."""
-    from policyengine_us.system import system as installed
+    from policyengine_us.system import system as installed  # pyright: ignore[reportMissingImports]
 
     return installed
 
@@ -61,7 +61,7 @@ def system() -> Any:
 @cache
 def first_year() -> int:
     """Give the first year that the model has rules for."""
-    from policyengine_us.tools.parameters import FIRST_MODELED_YEAR
+    from policyengine_us.tools.parameters import FIRST_MODELED_YEAR  # pyright: ignore[reportMissingImports]
 
     return int(FIRST_MODELED_YEAR)
 
@@ -88,7 +88,7 @@ def depends_on_weights() -> frozenset[str]:
 @cache
 def counties() -> frozenset[str]:
     """Give the counties that the model has a name for, of the vintage of 2020."""
-    from policyengine_us.tools.geography.county_helpers import load_county_fips_dataset
+    from policyengine_us.tools.geography.county_helpers import load_county_fips_dataset  # pyright: ignore[reportMissingImports]
 
     return frozenset(load_county_fips_dataset()["county_fips"].tolist())
 
@@ -159,7 +159,7 @@ def run(arrays: Mapping[str, Array], names: Sequence[str], period: int) -> dict[
 
 
 def _simulation(arrays: Mapping[str, Array], period: int) -> Any:
-    from policyengine_us import Microsimulation
+    from policyengine_us import Microsimulation  # pyright: ignore[reportMissingImports]
 
     return Microsimulation(dataset=_Arrays(arrays, period), start_instant=f"{period}-01-01")
 

@@ -45,11 +45,11 @@ data, folder = Path(sys.argv[1]), Path(sys.argv[2])
 
 RUN = """
 from calibration.engines import load_engine
-from calibration.engines.policyengine import warm
+from calibration.workers import warm
 from calibration.pipeline import RunOptions, run
 
 start, clock = cpu(), time.perf_counter()
-warm()
+warm("policyengine")
 imported = {"cpu_seconds": cpu() - start, "seconds": time.perf_counter() - clock, "peak_mb": peak()}
 steps, marks = {}, {}
 
@@ -90,14 +90,15 @@ MATRIX = """
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from calibration.artifacts import RunState
-from calibration.engines.policyengine import warm
+from calibration.workers import warm
 from calibration.keeping import KeepingExecutor
 from calibration.matrix_builder import build_matrix
 
 state = RunState(folder, "weights", data, "policyengine")
 stored, kept = state.matrix, folder.parent / "kept"
 if sys.argv[3] == "parallel":
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=warm) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, initializer=warm, initargs=("policyengine",)) as pool:
         list(pool.map(len, ["a", "b"]))
         clock, start = time.perf_counter(), cpu()
         executor = KeepingExecutor(kept, code="benchmark", inner=pool)

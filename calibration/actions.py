@@ -30,6 +30,7 @@ from calibration.target_database import TargetDatabase
 from calibration.targets import Target
 from calibration.thresholds import resolve
 from calibration.uprating import AuditRow, read_factors, reconcile, to_year
+from calibration.workers import chunk_executor
 
 __all__ = [
     "base",
@@ -131,13 +132,15 @@ def own_matrix(work: Workspace) -> None:
 
 
 def _store_matrix(work: Workspace, state: RunState, w0: Floats) -> None:
-    matrix = build_matrix(
-        state.clones,
-        state.targets,
-        w0=w0,
-        observe=lambda done, of: work.tell(done, of, "columns"),
-    )
-    matrix.save(work.artifacts / "matrix")
+    with chunk_executor(work) as executor:
+        matrix = build_matrix(
+            state.clones,
+            state.targets,
+            w0=w0,
+            executor=executor,
+            observe=lambda done, of: work.tell(done, of, "columns"),
+        )
+        matrix.save(work.artifacts / "matrix")
 
 
 def files(work: Workspace) -> None:

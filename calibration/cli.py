@@ -126,6 +126,9 @@ def _run(
     records: Annotated[
         int | None, typer.Option(help="Number of columns to keep, instead of a preset.", min=1)
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that simulate; any number gives the same files.", min=1)
+    ] = 1,
 ) -> None:
     """Run all stages: survey in, checked files for every area out.
 
@@ -147,7 +150,7 @@ def _run(
         options, source = resume_options(resume)
         _refuse_meaningless(context, options.start.meaningless, options.engine)
         source, target = data or source, resume
-    show_run(_watched(source, target, options))
+    show_run(_watched(source, target, options, workers))
 
 
 def _built_in(options: RunOptions) -> Path:
@@ -190,7 +193,7 @@ def _options(  # noqa: PLR0917  (one call, right above)
 
 def _refuse_with_resume(context: typer.Context) -> None:
     """Let no option be given beside --resume that would then have no effect."""
-    for name in set(context.params) - {"resume", "data"}:
+    for name in set(context.params) - {"resume", "data", "workers"}:
         if _is_given(context, name):
             raise _UsageError(
                 f"--resume takes the options that the run was started with; leave out --{name}"
@@ -209,7 +212,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _watched(source: Path, target: Path, options: RunOptions) -> RunState:
+def _watched(source: Path, target: Path, options: RunOptions, workers: int) -> RunState:
     """Run and show progress; if that ends early, say how to go on."""
     from calibration.pipeline import run
     from calibration.report import Display
@@ -219,7 +222,14 @@ def _watched(source: Path, target: Path, options: RunOptions) -> RunState:
     go_on = f"continue with {resume_command(target)}"
     try:
         with display:
-            return run(source, target, options, observe=display.observe, tell=display.tell)
+            return run(
+                source,
+                target,
+                options,
+                observe=display.observe,
+                tell=display.tell,
+                workers=workers,
+            )
     except KeyboardInterrupt:
         how = go_on if display.begun else "no step had begun"
         raise _InterruptedError(f"interrupted; {how}") from None

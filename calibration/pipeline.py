@@ -265,6 +265,7 @@ def run(
     *,
     observe: Callable[[Event], None] | None = None,
     tell: Callable[[int, int, str], None] | None = None,
+    workers: int = 1,
 ) -> RunState:
     """Run all stages.
 
@@ -278,6 +279,8 @@ def run(
     options : RunOptions, optional
     observe, tell : callable, optional
         Called with each `Event` of a step, and with (done, all, unit) within long ones.
+    workers : int
+        Processes that simulate chunks of the matrix. Any number gives the same bits.
 
     Returns
     -------
@@ -290,7 +293,7 @@ def run(
         If an input is not valid, a step fails, or the files are not what was calibrated.
     """
     options = options or RunOptions()
-    work = Workspace(out, data, options, tell or (lambda *_: None))
+    work = Workspace(out, data, options, tell or (lambda *_: None), workers)
     preflight(work)  # before the first byte is written
     steps = steps_of(options.engine)
     run_steps(

@@ -5,6 +5,7 @@
         events.jsonl    what happened, line by line              volatile
         run.lock        who works here now                       gone when nobody does
         steps/          one record a step: key and output hashes
+        chunks/         parts of the matrix while it is built    gone when it is stored
         artifacts/      the outputs, the same bytes whenever they are made
         diagnostics/    tables about them
 

@@ -148,12 +148,15 @@ class Workspace:
     options : RunOptions
     tell : callable
         Called with (done, all, unit) while a long step works.
+    workers : int
+        Processes that simulate chunks of the matrix. Any number gives the same bits.
     """
 
     folder: Path
     data: Path
     options: RunOptions
     tell: Callable[[int, int, str], None] = field(default=lambda *_: None)
+    workers: int = 1
 
     @property
     def artifacts(self) -> Path:

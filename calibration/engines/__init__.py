@@ -23,6 +23,7 @@ from calibration.errors import EngineError, near
 
 __all__ = [
     "Engine",
+    "Heavy",
     "Kind",
     "Translates",
     "Variable",
@@ -138,6 +139,15 @@ class Translates(Protocol):
 
     def native(self, dataset: Dataset) -> Dataset:
         """Put a dataset into the engine's own columns; one that is stays as it is."""
+        ...
+
+
+@runtime_checkable
+class Heavy(Protocol):
+    """An engine that takes long to start, and seconds for a chunk of the matrix."""
+
+    def warm(self) -> None:
+        """Start it: whoever works for others does so once, before the first chunk."""
         ...
 
 

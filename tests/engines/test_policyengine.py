@@ -503,7 +503,7 @@ def test_a_mismatch_of_takeup_is_caught_under_real_law(tmp_path):
 
 def test_a_worker_imports_once():
     """The initializer of a pool leaves the model imported."""
-    from calibration.engines.policyengine import warm
+    from calibration.workers import warm
 
-    warm()
+    warm("policyengine")
     assert "policyengine_us" in os.sys.modules

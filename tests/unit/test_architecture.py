@@ -60,7 +60,7 @@ ROOMS = {
 }  # fmt: skip
 
 SHELL = words("""
-    run_folder steps inputs starts artifacts run_options actions fit_stage audit preflight
+    run_folder steps inputs starts artifacts run_options workers actions fit_stage audit preflight
     pipeline failures toy report cli
 """)
 """In an order in which each uses only those before it."""

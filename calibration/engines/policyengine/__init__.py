@@ -41,7 +41,7 @@ from calibration.engines.policyengine import variables as _variables
 from calibration.engines.policyengine.checking import checked
 from calibration.errors import EngineError
 
-__all__ = ["ENGINE", "PolicyEngine", "warm"]
+__all__ = ["ENGINE", "PolicyEngine"]
 
 
 class PolicyEngine:
@@ -54,6 +54,10 @@ class PolicyEngine:
         """Versions of the law and of the machine under it."""
         names = ("policyengine-us", "policyengine-core")
         return " ".join(f"{name}-{version(name)}" for name in names)
+
+    def warm(self) -> None:
+        """Import the model, which takes half a minute."""
+        _variables.inputs()
 
     @property
     def refused(self) -> Mapping[str, str]:
@@ -130,11 +134,6 @@ class PolicyEngine:
             _variables.check_output(name)
         given = checked(translation.native(dataset))  # also if nothing is asked: preflight does
         return model.run(given, wanted, period) if wanted else {}
-
-
-def warm() -> None:
-    """Import the model: the initializer of a pool's workers, so that each pays once, at once."""
-    _variables.inputs()
 
 
 ENGINE = PolicyEngine()

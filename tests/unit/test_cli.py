@@ -202,6 +202,8 @@ def test_ctrl_c_names_the_run_and_it_goes_on(finished_run, tmp_path):
     run = subprocess.Popen(
         [PROGRAM, "run", "--out", "my runs"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     with run:
         said = [run.stderr.readline(), run.stderr.readline()]  # the header and the first step

@@ -192,7 +192,7 @@ def show(  # called by the fence processor
     line = (attrs or {}).get("data-line", "")
     return (
         f'<details class="claim" data-line="{line}">'
-        '<summary title="Open the code that asserts this"><span>checked</span></summary>'
+        '<summary title="Open the code that asserts this"><span>asserted</span></summary>'
         f"{code}</details>"
     )
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from machine import machine
 
 from calibration import toy
 
@@ -142,12 +143,7 @@ def main() -> None:
         result = {"run": measure(RUN, data, folder)}
         result["parallel"] = measure(MATRIX, data, folder, "parallel")
         result["resumed"] = measure(MATRIX, data, folder, "resumed")
-    result["machine"] = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[1],
-        "python": platform.python_version(),
-    }
+    result["machine"] = machine() | {"load": os.getloadavg()[1]}
     text = json.dumps(_rounded(result), indent=2) + "\n"
     sys.stdout.write(text)
     if record:
@@ -160,15 +156,6 @@ def _rounded(value: object) -> object:
     if isinstance(value, list):
         return [_rounded(part) for part in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import machine
 
 from calibration.artifacts import RunState
 from calibration.audit import prefix_of
@@ -188,11 +188,7 @@ def described(out: Path, cost: dict[str, Any]) -> dict[str, Any]:
         "identity_rows": len(state.table("identity")),
         "identity_worst": max(float(row["gap"]) for row in state.table("identity")),
         "vectors": vectors,
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
 
 
@@ -210,15 +206,6 @@ def main() -> None:
     if arguments.record:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(text, encoding="utf-8")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
 
 
 if __name__ == "__main__":

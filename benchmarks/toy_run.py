@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from machine import machine
 
 RUNS = 7
 RESULTS = Path(__file__).parent / "results" / "toy_run.json"
@@ -82,25 +83,12 @@ def main() -> None:
     }
     result |= {
         "runs": RUNS,
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
     text = json.dumps(result, indent=2) + "\n"
     sys.stdout.write(text)
     if record:
         RESULTS.write_text(text, encoding="utf-8")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
 
 
 if __name__ == "__main__":

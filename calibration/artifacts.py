@@ -36,11 +36,12 @@ from numpy.typing import NDArray
 
 from calibration.clone_and_assign import Mass
 from calibration.clones import Clones
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset, Table
 from calibration.engines import Engine, load_engine
 from calibration.errors import PipelineError, near
 from calibration.files import read_json, read_npz, write_json, write_npz, write_text
-from calibration.geography import Area, GeographyAssignment
+from calibration.geography import Area
 from calibration.inputs import Inputs
 from calibration.matrix import CalibrationMatrix, target_from_json, target_to_json
 from calibration.starts import SURVEY, Start, start_of

@@ -33,10 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.clones import Clones
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import native
 from calibration.errors import IdentityError
-from calibration.geography import Crosswalk
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
 from calibration.plain_twins import (

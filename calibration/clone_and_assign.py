@@ -38,9 +38,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.errors import GeographyError
-from calibration.geography import Crosswalk, GeographyAssignment, Level
+from calibration.geography import Level
 from calibration.rng import exponential, uniform
 
 __all__ = [

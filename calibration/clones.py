@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.engines import Engine, native
 from calibration.files import hash_arrays
-from calibration.geography import GeographyAssignment
 from calibration.materialise import materialise
 from calibration.takeup import PROGRAMMES, Programme, Thresholds, with_takeup
 

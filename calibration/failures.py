@@ -36,9 +36,10 @@ from calibration import publish_local_area as publish_module
 from calibration import takeup as takeup_module
 from calibration.checks import CheckResult, resolve_again, run_checks
 from calibration.clones import Clones
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.errors import IdentityError, near
-from calibration.geography import Area, Crosswalk, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.identity import FileClaim, IdentityReport, check_identity
 from calibration.matrix import CalibrationMatrix
 from calibration.matrix_builder import build_matrix

@@ -36,10 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.constraints import counted_entity
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.engines import Engine, require
 from calibration.errors import IdentityError
-from calibration.geography import Area, GeographyAssignment, Level, decode
+from calibration.geography import Area, Level, decode
 from calibration.matrix import CalibrationMatrix
 from calibration.target_database import LEVEL_VARIABLES
 from calibration.targets import Target

@@ -24,10 +24,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import Dataset, Table
 from calibration.engines import Engine, refused
 from calibration.errors import EngineError, GeographyError, TargetError
-from calibration.geography import STATE_LETTERS, Area, Crosswalk, Level, decode, encode
+from calibration.geography import STATE_LETTERS, Area, Level, decode, encode
 from calibration.soi import read_soi
 from calibration.survey import read_survey, read_table
 from calibration.target_database import check_known

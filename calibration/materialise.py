@@ -29,9 +29,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset, segments
 from calibration.errors import DatasetError, GeographyError
-from calibration.geography import GeographyAssignment, Level, clone_and_record
+from calibration.geography import Level, clone_and_record
 
 __all__ = ["GEOGRAPHY_COLUMNS", "LazyTable", "materialise"]
 

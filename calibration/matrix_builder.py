@@ -31,9 +31,10 @@ from scipy import sparse
 from calibration import __version__
 from calibration.clones import Clones
 from calibration.constraints import engine_outputs, household_values
+from calibration.crosswalk import GeographyAssignment
 from calibration.engines import load_engine
 from calibration.errors import MatrixError
-from calibration.geography import GeographyAssignment, Level
+from calibration.geography import Level
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
 from calibration.targets import Signature, Target, check_spelling

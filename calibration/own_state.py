@@ -16,9 +16,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.errors import GeographyError
-from calibration.geography import STATE_LETTERS, GeographyAssignment, Level
+from calibration.geography import STATE_LETTERS, Level
 
 __all__ = ["design_weights", "own_states"]
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.clones import Clones
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import PERSON, Array, Dataset
-from calibration.geography import STATE_LETTERS, Crosswalk
+from calibration.geography import STATE_LETTERS
 from calibration.rng import text_key
 from calibration.takeup import CHILDREN, STATE, Programme
 

@@ -32,10 +32,11 @@ from numpy.typing import NDArray
 
 from calibration import __version__
 from calibration.clones import Clones
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import PERSON, Dataset
 from calibration.engines import Engine
 from calibration.errors import PublishError
-from calibration.geography import Area, Crosswalk, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.h5_layout import write_h5
 from calibration.takeup import Thresholds
 

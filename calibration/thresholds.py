@@ -28,10 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import Engine
 from calibration.errors import TakeupError
-from calibration.geography import STATE_LETTERS, Crosswalk, GeographyAssignment, Level
+from calibration.geography import STATE_LETTERS, Level
 from calibration.materialise import materialise
 from calibration.takeup import (
     CHILDREN,

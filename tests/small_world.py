@@ -15,9 +15,10 @@ import numpy as np
 from stub_engine import ENGINE
 
 from calibration.clones import Clones
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.engines import load_engine
-from calibration.geography import Area, Crosswalk, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.takeup import Threshold, Thresholds
 from calibration.targets import Target, parse_constraint, sort_targets

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.geography import Area, Crosswalk
+from calibration.crosswalk import Crosswalk
+from calibration.geography import Area
 from calibration.rng import uniform
 
 # district: population, and for each county its share of the district's people

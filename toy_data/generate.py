@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from calibration.artifacts import write_rows
+from calibration.crosswalk import Crosswalk
 from calibration.files import hash_file, write_json
-from calibration.geography import Area, Crosswalk, Level, decode
+from calibration.geography import Area, Level, decode
 from calibration.pipeline import RunOptions, run
 from calibration.survey import write_table
 from calibration.toy_data import country, people, truth

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import HOUSEHOLD, PERSON, Array, Dataset
 from calibration.errors import DatasetError
-from calibration.geography import Crosswalk
 from calibration.toy_data.laws import PERIOD, chance, of_state
 
 __all__ = ["KINDS", "Kind", "compose", "demography"]

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import Array, Dataset
-from calibration.geography import Crosswalk
 from calibration.toy_data import homes, incomes, items, programs
 from calibration.toy_data.donor_files import donors
 from calibration.toy_data.households import compose, demography

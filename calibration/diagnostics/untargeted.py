@@ -1,9 +1,10 @@
 """Kinds of people that no target names: how many there were, how many the weights left.
 
-**Calibration can delete whole kinds of people while every target looks perfect.** A
-penalty charges each column the same, so one large family that serves many targets is
-cheaper than three people who live alone and file no return. No error of any target shows
-it. `untargeted_table` counts such kinds at the initial and at the fitted weights.
+**Calibration distorts what no target sees, while every target looks perfect.** The loss
+says nothing about it, so weights may move it as far as the targets let them, up or down. A
+kind of people that serves no target at all can go entirely: its columns save no loss, and
+cost the penalty as much as any other. No error of any target shows it. `untargeted_table`
+counts such kinds at the initial and at the fitted weights.
 
 Axes: measures, columns j in [0, C). Sums are float64.
 """

@@ -22,9 +22,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Array
 from calibration.errors import DiagnosticsError
-from calibration.geography import Area, GeographyAssignment, Level, decode
+from calibration.geography import Area, Level, decode
 
 __all__ = ["area_table", "check_weights", "design_effect", "effective_size", "top_share"]
 

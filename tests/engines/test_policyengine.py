@@ -17,13 +17,14 @@ import pytest
 from calibration import toy
 from calibration.artifacts import read_rows, write_rows
 from calibration.clones import Clones
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Array, Dataset
 from calibration.engines import native
 from calibration.engines.policyengine import ENGINE, model, translation, variables
 from calibration.engines.toy import ENGINE as TOY
 from calibration.errors import DatasetError, EngineError, TargetError
 from calibration.failures import find
-from calibration.geography import Area, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.identity import FileClaim, check_identity
 from calibration.matrix_builder import build_matrix
 from calibration.pipeline import RunOptions, run

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import Dataset
-from calibration.geography import Crosswalk, GeographyAssignment
 
 GROUPS = ("tax_unit", "spm_unit", "family", "marital_unit")
 STATES = (2, 6, 11, 37, 49)  # Alaska, California, District of Columbia, North Carolina, Utah

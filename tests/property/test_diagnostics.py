@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from scipy.optimize import linprog
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.diagnostics import (
     Cause,
     area_table,
@@ -28,7 +29,7 @@ from calibration.diagnostics import (
     unified_table,
     write_csv,
 )
-from calibration.geography import Area, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.matrix import CalibrationMatrix, RowStatus
 from calibration.targets import Target, parse_constraint
 

@@ -25,14 +25,13 @@ from property.strategies import (
 
 from calibration import rng
 from calibration.clone_and_assign import assign, initial_weights, masses, race
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import Dataset, segments
 from calibration.errors import DatasetError
 from calibration.files import hash_arrays, read_npz, write_npz
 from calibration.geography import (
     STATE_LETTERS,
     Area,
-    Crosswalk,
-    GeographyAssignment,
     Level,
     clone_and_record,
     column_of,

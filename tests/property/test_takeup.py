@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import CROSSWALK, dataset, thresholds
 
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset
-from calibration.geography import GeographyAssignment
 from calibration.materialise import materialise
 from calibration.takeup import PROGRAMMES, Thresholds, draws, flags, reports
 from calibration.thresholds import residual_rate

@@ -29,7 +29,7 @@ def words(text: str) -> list[str]:
 
 
 FOUNDATIONS = words("""
-    errors files splitmix rng rng_numba provenance dataset geography engines survey
+    errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
     targets target_database constraints materialise takeup clones matrix h5_layout
     forest qrf predictors imputer keeping
 """)

@@ -21,8 +21,8 @@ from calibration.checks import (
     takeup_key,
     thresholds_current,
 )
+from calibration.crosswalk import GeographyAssignment
 from calibration.errors import IdentityError
-from calibration.geography import GeographyAssignment
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
 from calibration.plain_twins import plain_draw

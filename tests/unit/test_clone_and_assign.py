@@ -21,9 +21,10 @@ from calibration.clone_and_assign import (
     race,
     top_decile,
 )
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import Dataset
 from calibration.errors import GeographyError
-from calibration.geography import Crosswalk, Level
+from calibration.geography import Level
 from calibration.toy_data import country
 
 ALPHA = 1e-6

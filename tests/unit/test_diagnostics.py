@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from calibration.clones import Clones
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.diagnostics import (
     MEASURES,
@@ -40,7 +41,7 @@ from calibration.diagnostics import (
 from calibration.engines import Variable
 from calibration.errors import DiagnosticsError
 from calibration.files import hash_file, read_json, write_json
-from calibration.geography import Area, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.identity import Comparison, IdentityReport
 from calibration.l0 import fit_l0
 from calibration.matrix import CalibrationMatrix

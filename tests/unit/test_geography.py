@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.errors import GeographyError
 from calibration.files import write_npz
 from calibration.geography import (
     STATE_LETTERS,
     Area,
-    Crosswalk,
-    GeographyAssignment,
     Level,
     at_large,
     clone_and_record,
@@ -349,7 +348,7 @@ def test_an_assignment_is_hashed_once(monkeypatch):
     """Every file of a run names the hash; five million columns are read for the first only."""
     geography = assignment()
     first = geography.hash()
-    monkeypatch.setattr("calibration.geography.hash_arrays", None)
+    monkeypatch.setattr("calibration.crosswalk.hash_arrays", None)
     assert geography.hash() == first
 
 

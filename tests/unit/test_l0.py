@@ -166,8 +166,15 @@ def test_established_start_leaves_few_gates_with_a_gradient():
     partly = open_probability(start) - (1 - open_probability(-start))
     assert 1 - open_probability(-start) == pytest.approx(0.9977, abs=5e-5)
     assert partly == pytest.approx(0.0019, abs=5e-5)
-    # the constant of us_data() is that same start, as a true P(z > 0)
-    assert log_alpha_from(L0Options.us_data().keep_probability) == pytest.approx(start, abs=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.65}, {"stretch": (-0.2, 1.5)}])
+def test_established_start_is_the_same_logit_at_any_temperature_and_stretch(changes):
+    """`us_data` starts log alpha at logit(0.999), unless it is told where to start."""
+    options = L0Options.us_data(**changes)
+    start = log_alpha_from(options.keep_probability, options)
+    assert start == pytest.approx(math.log(999), abs=1e-11)
+    assert L0Options.us_data(**changes, keep_probability=0.9).keep_probability == 0.9
 
 
 def test_the_median_gate_closes_at_one_half():

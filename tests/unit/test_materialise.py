@@ -11,9 +11,10 @@ in tax unit 100 and person 40 in tax unit 300. Three clones: six columns.
 import numpy as np
 import pytest
 
+from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.errors import DatasetError, GeographyError
-from calibration.geography import Crosswalk, GeographyAssignment, Level
+from calibration.geography import Level
 from calibration.materialise import GEOGRAPHY_COLUMNS, LazyTable, materialise
 
 BLOCKS = np.array([60014001001001, 60374001001001, 490351001001001])

@@ -9,9 +9,10 @@ from small_world import AREAS, CROSSWALK, dataset, world
 from stub_engine import ENGINE
 
 from calibration import h5_layout
+from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import Dataset
 from calibration.errors import DatasetError, FileError, GeographyError, PublishError
-from calibration.geography import Area, GeographyAssignment, Level
+from calibration.geography import Area, Level
 from calibration.h5_layout import read_h5, write_h5
 from calibration.publish_local_area import AreaStatus, area_columns, build_h5, county_share
 

@@ -64,8 +64,9 @@ def main() -> None:
         "l0_epochs",
         "A toy fit over its epochs: loss, columns, gate probabilities",
         f"Loss falls from {history['data_loss'][at[0]]:.3f} to "
-        f"{history['data_loss'][at[40]]:.4f} at epoch 40 with all columns. Then gates close: the "
-        f"loss rises, and at epoch 100 it is {history['data_loss'][at[EARLY]]:.4f} with "
+        f"{history['data_loss'][at[40]]:.4f} at epoch 40 with all columns. It rises until "
+        f"gates close near epoch 50, and at epoch 100 it is "
+        f"{history['data_loss'][at[EARLY]]:.4f} with "
         f"{history['retained'][at[EARLY]]:.0f} columns retained. At epoch 600 it is "
         f"{history['data_loss'][at[OPTIONS.epochs]]:.4f} with "
         f"{history['retained'][at[OPTIONS.epochs]]:.0f}. Histograms of P(z > 0): at epoch 100 "

@@ -139,6 +139,8 @@ def _run(
     from calibration.run_folder import new_run_id
     from calibration.starts import start_of
 
+    if _is_given(context, "states") and not states.strip(", "):
+        raise _UsageError("--states names no state; give letters, such as VT,WY")
     if preset is not None and records is not None:
         raise _UsageError("--preset and --records exclude each other; give one of them")
     if resume is None:

@@ -107,6 +107,8 @@ def key_of(*parts: Any) -> str:
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
+        if array.dtype.hasobject:  # its bytes are addresses
+            raise PipelineError("a task has an array of Python objects, not hashable")
         update(f"array {array.dtype.str} {array.shape} ".encode())
         update(np.ascontiguousarray(array).tobytes())
     elif value is None or isinstance(value, (Enum, str, int, float, Path)):
@@ -117,8 +119,8 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
             _feed(update, part)
     elif isinstance(value, Mapping):
         update(f"mapping {len(value)} ".encode())
-        for name in sorted(value, key=str):
-            _feed(update, (str(name), value[name]))
+        for name in sorted(value, key=lambda name: (str(name), type(name).__name__)):
+            _feed(update, (name, value[name]))
     elif is_dataclass(value):
         update(f"{type(value).__qualname__} ".encode())
         parts = [part.name for part in fields(value) if part.compare]  # no caches

@@ -32,7 +32,7 @@ from calibration import __version__
 from calibration.clones import Clones
 from calibration.constraints import engine_outputs, household_values
 from calibration.crosswalk import GeographyAssignment
-from calibration.engines import load_engine
+from calibration.engines import Translates, load_engine
 from calibration.errors import MatrixError
 from calibration.geography import Level
 from calibration.materialise import GEOGRAPHY_COLUMNS
@@ -178,6 +178,8 @@ def _parts(
 
 def _follows_the_record(clones: Clones, signatures: Sequence[Signature]) -> bool:
     """Tell whether all values are those of the record, wherever the clone lives."""
+    if isinstance(clones.engine, Translates):
+        return False  # its columns have other names: which of them are by state is not known here
     read = {variable for variable, _ in signatures}
     read |= {constraint.variable for _, constraints in signatures for constraint in constraints}
     outputs = clones.engine.outputs

@@ -32,6 +32,7 @@ from typing import Any
 from calibration import actions
 from calibration.artifacts import RunState
 from calibration.audit import diagnostics
+from calibration.errors import PipelineError
 from calibration.fit_stage import weights
 from calibration.inputs import DONORS
 from calibration.preflight import preflight
@@ -292,6 +293,8 @@ def run(
     CalibrationError
         If an input is not valid, a step fails, or the files are not what was calibrated.
     """
+    if workers < 1:
+        raise PipelineError(f"workers is {workers}; give at least 1")
     options = options or RunOptions()
     work = Workspace(out, data, options, tell or (lambda *_: None), workers)
     preflight(work)  # before the first byte is written

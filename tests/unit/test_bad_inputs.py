@@ -245,6 +245,8 @@ def assert_refused(ended, status: int, says: list[str]) -> None:
 # -- usage -----------------------------------------------------------------------------
 
 USAGE = [
+    ("no state named", ["run", "--states", ","], ["--states names no state"]),
+    ("no workers", ["run", "--workers", "0"], ["--workers", "1"]),
     ("unknown command", ["rum"], ["'rum'", "calibration --help"]),
     ("missing argument of show", ["show"], ["RUN", "calibration show --help"]),
     ("missing argument of check", ["check"], ["RUN"]),

@@ -69,6 +69,13 @@ def test_what_cannot_be_hashed_is_refused(tmp_path):
         KeepingExecutor(tmp_path, code="1").submit(double, object())
 
 
+def test_like_named_keys_are_not_one():
+    """A number and its digits are two names; an array of objects has no hash at all."""
+    assert key_of({1: "a"}) != key_of({"1": "a"})
+    with pytest.raises(PipelineError, match="array of Python objects"):
+        key_of(np.array([{}], dtype=object))
+
+
 def test_order_of_names_and_caches_do_not_matter():
     """A key depends on what a thing is: not on the order of a mapping, nor on what it remembers."""
     clones = world().clones

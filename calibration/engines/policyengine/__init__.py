@@ -52,7 +52,7 @@ class PolicyEngine:
     @cached_property
     def version(self) -> str:
         """Versions of the law and of the machine under it."""
-        names = ("policyengine-us", "policyengine-core")
+        names = ("policyengine-us", "policyengine-core", "spm-calculator")
         return " ".join(f"{name}-{version(name)}" for name in names)
 
     def warm(self) -> None:

@@ -165,8 +165,14 @@ def _simulation(arrays: Mapping[str, Array], period: int) -> Any:
 
 
 def _value(simulation: Any, name: str, period: int) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):  # it divides first, chooses afterwards
-        values = np.asarray(simulation.calculate(name, period, use_weights=False))
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):  # it divides first, then chooses
+            values = np.asarray(simulation.calculate(name, period, use_weights=False))
+    except Exception as error:  # whatever a formula raises, it is this output that has no value
+        raise EngineError(
+            f"policyengine-us cannot compute {name!r} for these households: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     types = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}
     return values.astype(types.get(values.dtype.kind, np.str_))
 
@@ -176,7 +182,10 @@ def _without(arrays: Mapping[str, Array], deduction: str, period: int) -> Array:
     variable = system().variables[deduction]
     units = len(arrays[f"{variable.entity.key}_id"])
     none = {deduction: variable.default_array(units)}
-    return _value(_simulation({**arrays, **none}, period), "income_tax", period)
+    simulation = _simulation({**arrays, **none}, period)
+    values = _value(simulation, "income_tax", period)
+    _check_reads(simulation, arrays)
+    return values
 
 
 def _check_reads(simulation: Any, arrays: Mapping[str, Array]) -> None:

@@ -138,6 +138,7 @@ def test_a_column_in_the_wrong_table_is_an_error():
         ("county_fips", "assigned_aca_ptc"),
         ("is_tax_unit_head", AGI),
         ("takes_up_snap_if_eligible", "snap"),
+        ("takes_up_wic_if_eligible", "wic"),
         ("would_file_taxes_voluntarily", "tax_unit_is_filer"),
     ],
 )
@@ -148,6 +149,14 @@ def test_a_fact_that_everybody_has_is_not_made_up(missing, output):
         gone["county_fips"] = None
     with pytest.raises(EngineError, match=missing):
         ask(homes(**gone), output)
+
+
+def test_every_takeup_is_drawn_required_or_said_to_be_assumed():
+    """No flag of takeup has a silent default: each stands in one of two tables."""
+    flags = {n for n in ENGINE.inputs if n.startswith(("takes_up_", "would_file_"))}
+    required = {n for n in translation.REQUIRED if n.startswith(("takes_up_", "would_file_"))}
+    assert flags == required | set(translation.ASSUMED)
+    assert not required & set(translation.ASSUMED)
 
 
 def test_what_is_not_read_may_be_missing():

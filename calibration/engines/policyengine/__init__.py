@@ -19,7 +19,8 @@ depend on in some state and year, and more: it is complete, not minimal. Most in
 optional: the model has a value of its own for a dataset without them, which is what nearly
 every dataset means, no income of that kind and no such condition. Facts that everybody has
 are not optional, see `calibration.engines.policyengine.translation.REQUIRED`. A simulation that
-reads one of them from a dataset without it is an error.
+reads one of them from a dataset without it is an error. `ASSUMED`, beside it, lists the takeup
+that is left to the model.
 
 Axes: an output has the rows of its entity's table, shape (entity,). The model computes in
 float32. Amounts of monthly programs are the sum over the months of the year; states of

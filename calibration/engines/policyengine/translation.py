@@ -31,6 +31,7 @@ from calibration.materialise import LazyTable
 
 __all__ = [
     "ALSO",
+    "ASSUMED",
     "KEPT",
     "LEFT_OUT",
     "RENAMED",
@@ -133,18 +134,36 @@ REQUIRED = (
     "county_fips",
     "state_fips",
     "takes_up_aca_if_eligible",
+    "takes_up_basic_health_program_if_eligible",
+    "takes_up_ca_premium_subsidy_if_eligible",
+    "takes_up_chip_if_eligible",
+    "takes_up_co_premium_assistance_if_eligible",
     "takes_up_dc_ptc",
     "takes_up_early_head_start_if_eligible",
     "takes_up_eitc",
     "takes_up_head_start_if_eligible",
     "takes_up_medicaid_if_eligible",
+    "takes_up_medicare_part_d_if_eligible",
+    "takes_up_nm_premium_assistance_if_eligible",
     "takes_up_snap_if_eligible",
     "takes_up_ssi_if_eligible",
     "takes_up_tanf_if_eligible",
+    "takes_up_wic_if_eligible",
     "would_file_taxes_voluntarily",
     *ROLES,
 )
 """Facts that everybody has. The model would make everybody 40, Californian and a taker."""
+
+ASSUMED: Mapping[str, str] = {
+    "takes_up_housing_assistance_if_eligible": "all who are eligible live with assistance",
+    "takes_up_medicare_if_eligible": "all who are eligible are enrolled",
+    "would_file_if_eligible_for_refundable_credit": "all who are owed a credit file for it",
+}
+"""Takeup that no programme of `calibration.takeup` draws and that other outputs read.
+
+A dataset may give these; without them the model's assumption holds, which is the one said
+here. They move SNAP, income tax and who files, so a target on housing assistance or Medicare
+is one on eligibility."""
 
 _PARTS = tuple(
     f"social_security_{part}" for part in ("dependents", "disability", "retirement", "survivors")

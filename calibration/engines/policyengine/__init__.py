@@ -14,13 +14,15 @@ defined by the weights or by the other households of a file are refused, see
 `calibration.engines.policyengine.variables`.
 
 `Variable.inputs` of an output is found in the source code of the formulas, see
-`calibration.engines.policyengine.dependencies`. It holds every input that the output can
-depend on in some state and year, and more: it is complete, not minimal. Most inputs are
-optional: the model has a value of its own for a dataset without them, which is what nearly
-every dataset means, no income of that kind and no such condition. Facts that everybody has
-are not optional, see `calibration.engines.policyengine.translation.REQUIRED`. A simulation that
-reads one of them from a dataset without it is an error. `ASSUMED`, beside it, lists the takeup
-that is left to the model.
+`calibration.engines.policyengine.dependencies`. It holds every input that the output
+can depend on in some state and year, and more: it is meant to be complete, not minimal.
+Watched simulations of a few outputs found nothing that it lacks; not all outputs were
+watched. Most inputs are optional: the model has a value of its own for a dataset
+without them, which is what nearly every dataset means, no income of that kind and no
+such condition. Facts that everybody has are not optional, see
+`calibration.engines.policyengine.translation.REQUIRED`. A simulation that reads one of
+them from a dataset without it is an error. `ASSUMED`, beside it, lists the takeup that
+is left to the model.
 
 Axes: an output has the rows of its entity's table, shape (entity,). The model computes in
 float32. Amounts of monthly programs are the sum over the months of the year; states of

@@ -189,7 +189,10 @@ def _without(arrays: Mapping[str, Array], deduction: str, period: int) -> Array:
 
 
 def _check_reads(simulation: Any, arrays: Mapping[str, Array]) -> None:
-    """Refuse values that rest on a fact that the model made up."""
+    """Refuse values that rest on a fact that the model made up.
+
+    Looks at the simulation itself, not at branches that a formula opens within it.
+    """
     for name in REQUIRED:
         if name not in arrays and simulation.get_holder(name).get_known_periods():
             raise EngineError(

@@ -29,7 +29,7 @@ import numpy as np
 from calibration.dataset import Array
 from calibration.engines import Kind
 from calibration.engines.policyengine.dependencies import Graph, reach, read_graph
-from calibration.engines.policyengine.translation import REQUIRED, ROLES
+from calibration.engines.policyengine.translation import REQUIRED, ROLES, UNDRAWN
 from calibration.errors import EngineError
 
 __all__ = [
@@ -193,7 +193,7 @@ def _check_reads(simulation: Any, arrays: Mapping[str, Array]) -> None:
 
     Looks at the simulation itself, not at branches that a formula opens within it.
     """
-    for name in REQUIRED:
+    for name in (*REQUIRED, *UNDRAWN):
         if name not in arrays and simulation.get_holder(name).get_known_periods():
             raise EngineError(
                 f"the dataset lacks input {name!r}, which the model read on the way; it would "

@@ -38,6 +38,7 @@ __all__ = [
     "REQUIRED",
     "REWRITTEN",
     "ROLES",
+    "UNDRAWN",
     "is_kept",
     "native",
 ]
@@ -134,25 +135,30 @@ REQUIRED = (
     "county_fips",
     "state_fips",
     "takes_up_aca_if_eligible",
-    "takes_up_basic_health_program_if_eligible",
-    "takes_up_ca_premium_subsidy_if_eligible",
-    "takes_up_chip_if_eligible",
-    "takes_up_co_premium_assistance_if_eligible",
     "takes_up_dc_ptc",
     "takes_up_early_head_start_if_eligible",
     "takes_up_eitc",
     "takes_up_head_start_if_eligible",
     "takes_up_medicaid_if_eligible",
-    "takes_up_medicare_part_d_if_eligible",
-    "takes_up_nm_premium_assistance_if_eligible",
     "takes_up_snap_if_eligible",
     "takes_up_ssi_if_eligible",
     "takes_up_tanf_if_eligible",
-    "takes_up_wic_if_eligible",
     "would_file_taxes_voluntarily",
     *ROLES,
 )
 """Facts that everybody has. The model would make everybody 40, Californian and a taker."""
+
+UNDRAWN = (
+    "takes_up_basic_health_program_if_eligible",
+    "takes_up_ca_premium_subsidy_if_eligible",
+    "takes_up_chip_if_eligible",
+    "takes_up_co_premium_assistance_if_eligible",
+    "takes_up_medicare_part_d_if_eligible",
+    "takes_up_nm_premium_assistance_if_eligible",
+    "takes_up_wic_if_eligible",
+)
+"""Takeup that no programme of `calibration.takeup` draws. Nothing else depends on it; a value
+that was computed from such a flag is an error unless the dataset gives the flag."""
 
 ASSUMED: Mapping[str, str] = {
     "takes_up_housing_assistance_if_eligible": "all who are eligible live with assistance",

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from site_tools import pages
 
-__all__ = ["EXPECTED", "Block", "Page", "parse", "parse_text"]
+__all__ = ["EXPECTED", "Block", "Page", "parse", "parse_text", "with_outputs"]
 
 EXPECTED = "<!--pytest-codeblocks:expected-output-->"
 
@@ -153,6 +155,25 @@ def parse_text(text: str, name: str) -> Page:
         if n not in inside and _FENCE.match(line.rstrip())
     ]
     return Page(name, text, blocks, stray, len(re.findall(r"<pre\b", shown)))
+
+
+def with_outputs(page: Page, outputs: Mapping[int, str]) -> str:
+    """Give the text of a page with other expected outputs.
+
+    Parameters
+    ----------
+    page : Page
+    outputs : mapping of int to str
+        What the blocks that open at these lines print. Only blocks with an output have one
+        to replace.
+    """
+    lines = page.text.split("\n")
+    for block, after in reversed(list(pairwise(page.blocks))):
+        if block.line in outputs and block.expected is not None:
+            prefix = lines[after.line - 1].partition(after.fence)[0]
+            printed = outputs[block.line].removesuffix("\n").split("\n")
+            lines[after.line : after.end - 1] = [(prefix + text).rstrip() for text in printed]
+    return "\n".join(lines)
 
 
 def _fences(lines: list[str]) -> tuple[list[tuple[int, int]], str]:

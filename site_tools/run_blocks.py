@@ -1,6 +1,7 @@
 """Run every block of every page alone, and compare what it prints with the page.
 
     python -m site_tools.run_blocks [PAGE...]      all pages by default; exit status 1 if one lies
+    python -m site_tools.run_blocks --write [PAGE...]     put what blocks print into the pages
 
 Two servers (`site_tools.alone`) share the blocks. Results go to .stamps/verified/blocks.json
 when all pages were run.
@@ -21,10 +22,10 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 from site_tools import pages, results
-from site_tools.blocks import Block, parse
+from site_tools.blocks import Block, parse, with_outputs
 from site_tools.tree import fingerprint
 
-__all__ = ["FAIL", "LIST", "Outcome", "Runner", "run_all", "save"]
+__all__ = ["FAIL", "LIST", "Outcome", "Runner", "run_all", "save", "write"]
 
 LIST, FAIL = 2.0, 10.0
 """CPU seconds of a block after imports: above the first it is listed, above the other it fails."""
@@ -171,6 +172,28 @@ def save(outcomes: Sequence[Outcome], tree: str) -> None:
     results.save("blocks", {"blocks": rows}, tree)
 
 
+def write(paths: Sequence[Path]) -> list[str]:
+    """Put what blocks print into their pages, for a writer to read and to stand by.
+
+    Returns
+    -------
+    list of str
+        Where an output was changed. Blocks that fail keep the output that they had.
+    """
+    changed = []
+    for path in paths:
+        outputs = {o.block.line: o.out for o in run_all([path]) if o.error is None}
+        page = parse(path)
+        stale = {
+            b.line: outputs[b.line]
+            for b in page.runs
+            if b.expected is not None and outputs.get(b.line, b.expected) != b.expected
+        }
+        path.write_text(with_outputs(page, stale), encoding="utf-8")
+        changed += [f"{page.path}:{line}" for line in stale]
+    return changed
+
+
 def main() -> None:
     """Run pages, print complaints, and exit with 1 if there are any."""
     tree = fingerprint()
@@ -178,6 +201,11 @@ def main() -> None:
     done = results.load("blocks", tree) if "--unless-done" in sys.argv else None
     if done and all(row["ok"] for row in done["blocks"]):
         return
+    if "--write" in sys.argv:
+        sys.stdout.writelines(
+            f"{where}: new output\n" for where in write(chosen or pages.executed())
+        )
+        tree = fingerprint()
     outcomes = run_all(chosen or pages.executed())
     if not chosen and tree == fingerprint():
         save(outcomes, tree)

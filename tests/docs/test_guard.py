@@ -12,7 +12,7 @@ import griffe
 import pytest
 
 from site_tools import guard, names, pages, results
-from site_tools.blocks import parse, parse_text
+from site_tools.blocks import parse, parse_text, with_outputs
 
 PAGES = pages.executed()
 EXAMPLES = Counter()
@@ -158,3 +158,23 @@ print(1)
     path = tmp_path / "page.md"
     path.write_text(text, encoding="utf-8")
     assert guard.complaints(path, parse_text(text, "page.md"), []) == []
+
+
+def test_outputs_are_put_back_where_they_stand() -> None:
+    """New outputs replace the old ones to the letter, in boxes too; other text stays."""
+    text = (
+        "Before.\n\n```python\nprint(1)\n```\n\n<!--pytest-codeblocks:expected-output-->\n"
+        "```text\nold\n```\n\n??? note\n\n    ```python\n    print(2)\n    ```\n\n"
+        "    <!--pytest-codeblocks:expected-output-->\n"
+        "    ```text\n    older\n    lines\n    ```\n\n"
+        "After.\n"
+    )
+    page = parse_text(text, "site_src/page.md")
+    first, second = page.runs
+    assert with_outputs(page, {}) == text
+    again = parse_text(
+        with_outputs(page, {first.line: "1\n\n2\n", second.line: "3\n"}), "site_src/page.md"
+    )
+    assert [block.expected for block in again.runs] == ["1\n\n2\n", "3\n"]
+    assert again.text.startswith("Before.\n")
+    assert again.text.endswith("    ```\n\nAfter.\n")

@@ -60,7 +60,7 @@ def homes(**given: Array) -> Dataset:
         "county_fips": np.array(["06037", "06067", "49035"]),
     }
     data = Dataset(YEAR, tables)
-    for name in translation.REQUIRED:
+    for name in (*translation.REQUIRED, *translation.UNDRAWN):
         if name not in columns:
             columns[name] = np.ones(data.size(ENGINE.inputs[name].entity), dtype=bool)
     columns |= given

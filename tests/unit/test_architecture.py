@@ -61,7 +61,8 @@ ROOMS = {
 
 SHELL = words("""
     run_folder steps inputs starts artifacts run_options workers actions fit_stage audit preflight
-    pipeline failures toy report cli
+    pipeline failures.experiment failures.kernel failures.takeup failures.matrix failures.files
+    failures toy report cli
 """)
 """In an order in which each uses only those before it."""
 

@@ -1,0 +1,52 @@
+"""Known failures: what was done wrong, what it looks like, and what notices it.
+
+Most of these really happened in systems like this one. Each can be injected, on one side
+or on both:
+
+    side "file"     the fault acts while files are written: matrix and files disagree, and
+                    the X w identity says so
+    side "kernel"   the fault acts from the takeup thresholds on, while they are resolved,
+                    while the matrix is built and while files are written: all are wrong
+                    in the same way, the identity holds, and a named check of
+                    `calibration.checks` says so
+
+A fault in what files alone are made with, such as the choice of their columns, has no
+second side: the identity sees it on both.
+
+`demonstrate` does the experiment on a small set of areas and returns what was found
+(`experiment`). Failures stand in a room for each place where they act: `takeup`, `kernel`,
+`matrix`, `files`; a stage that has none yet opens its own, with a tuple `FAILURES`.
+
+Faults are put in by replacing one function for as long as a `with` block lasts; nothing
+outside this package does such a thing.
+"""
+
+from __future__ import annotations
+
+from calibration.errors import IdentityError, near
+from calibration.failures import files, kernel, matrix, takeup
+from calibration.failures.experiment import Experiment, Failure, Outcome, demonstrate
+
+__all__ = ["FAILURES", "Experiment", "Failure", "Outcome", "demonstrate", "find"]
+
+FAILURES: tuple[Failure, ...] = (
+    *takeup.FAILURES,
+    *kernel.FAILURES,
+    *matrix.FAILURES,
+    *files.FAILURES,
+)
+"""The catalogue."""
+
+
+def find(name: str) -> Failure:
+    """Look up a failure by name.
+
+    Raises
+    ------
+    IdentityError
+        If the catalogue does not have it; near matches are named.
+    """
+    catalogue = {failure.name: failure for failure in FAILURES}
+    if name not in catalogue:
+        raise IdentityError(f"no failure {name!r} in the catalogue{near(name, catalogue)}")
+    return catalogue[name]

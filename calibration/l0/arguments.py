@@ -15,7 +15,7 @@ processor computed them, could retain other columns; after rounding they are equ
 so that each group of rows has equal total and c sums to 1; a group without a reachable
 row does not count.
 
-Axes: rows i (T targets), columns j (C), entries e (nonzeros of X, sorted by row, column).
+Axes: rows i (T targets), columns j (C).
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
+from calibration.l0.forms import BLOCKS, Entries, Form, keep_32_bits
 from calibration.l0.options import L0Options
 
-__all__ = ["BLOCKS", "EMPTY", "WRONG_SIGN", "Arguments", "UnreachableRow", "read_arguments"]
-
-BLOCKS = 64
-"""Number of blocks that columns are cut into, fixed so that sums never depend on it."""
+__all__ = ["EMPTY", "WRONG_SIGN", "Arguments", "UnreachableRow", "read_arguments"]
 
 EMPTY = "no column has an entry in this row"
 """Reason for leaving out a row without support."""
@@ -51,11 +49,9 @@ class UnreachableRow(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """Checked arguments: entries of X (E,), vectors over rows (T,) and columns (C,)."""
+    """Checked arguments: the form of X, vectors over rows (T,) and columns (C,)."""
 
-    values: Floats
-    rows: Indices
-    columns: Indices
+    form: Form
     targets: Floats
     start: Floats | None
     column_key: NDArray[np.uint64]
@@ -96,9 +92,12 @@ def read_arguments(
         If anything is not finite, not positive where it must be, of the wrong length or
         type, or duplicated, or if no row is reachable.
     """
-    (length, width), values, rows, columns = _entries(X)
+    X = _matrix(X)
+    length, width = (int(size) for size in X.shape)
+    blocks = _blocks(block, width)
+    form = Entries.read(X, blocks)
     targets = _vector("t", t, length, "one target for each row of X")
-    unreachable = _find_unreachable(values, rows, targets)
+    unreachable = _find_unreachable(form, targets)
     reachable = np.ones(length, dtype=bool)
     reachable[[item.row for item in unreachable]] = False
     if not reachable.any():
@@ -106,27 +105,19 @@ def read_arguments(
             f"none of the {length} rows can be reached; row 0 because {unreachable[0].reason}"
         )
     return Arguments(
-        values=_round(values),
-        rows=rows,
-        columns=columns,
-        targets=_round(targets),
-        start=None if w0 is None else _round(_start(w0, width)),
+        form=form,
+        targets=keep_32_bits(targets),
+        start=None if w0 is None else keep_32_bits(_start(w0, width)),
         column_key=_keys(column_key, width),
-        block=_blocks(block, width),
+        block=blocks,
         row_weight=_row_weights(group, reachable, options),
         unreachable=unreachable,
     )
 
 
-def _round(x: Floats) -> Floats:
-    """Keep 32 significant bits."""
-    mantissa, exponent = np.frexp(x)
-    return np.ldexp(np.rint(mantissa * 2.0**32) * 2.0**-32, exponent)
-
-
-def _entries(X: Any) -> tuple[tuple[int, int], Floats, Indices, Indices]:
-    """Nonzeros of X, sorted by row and column, duplicates added."""
-    from scipy.sparse import csr_array, issparse
+def _matrix(X: Any) -> Any:
+    """Give X as it is if it is sparse, else as an array, if it is a real matrix."""
+    from scipy.sparse import issparse
 
     if not issparse(X):
         X = np.asarray(X)
@@ -135,19 +126,7 @@ def _entries(X: Any) -> tuple[tuple[int, int], Floats, Indices, Indices]:
             f"X has shape {X.shape} and type {X.dtype}; "
             "give a real matrix, one row for each target and one column for each record"
         )
-    matrix = csr_array(X, dtype=np.float64, copy=True)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    entries = matrix.tocoo()
-    rows, columns = (np.asarray(index, dtype=np.int64) for index in entries.coords)
-    if not np.isfinite(entries.data).all():
-        bad = int(np.flatnonzero(~np.isfinite(entries.data))[0])
-        raise FitError(
-            f"X is {entries.data[bad]} at row {rows[bad]}, column {columns[bad]}; "
-            "every entry must be finite"
-        )
-    values = np.asarray(entries.data, dtype=np.float64)
-    return (int(X.shape[0]), int(X.shape[1])), values, rows, columns
+    return X
 
 
 def _vector(name: str, given: ArrayLike, length: int, meaning: str) -> Floats:
@@ -208,10 +187,9 @@ def _blocks(given: ArrayLike | None, length: int) -> Indices:
     return blocks
 
 
-def _find_unreachable(values: Floats, rows: Indices, targets: Floats) -> tuple[UnreachableRow, ...]:
+def _find_unreachable(form: Form, targets: Floats) -> tuple[UnreachableRow, ...]:
     """Rows without an entry, or without one of the sign of their target."""
-    up = np.bincount(rows[values > 0], minlength=targets.size) > 0
-    down = np.bincount(rows[values < 0], minlength=targets.size) > 0
+    down, up = form.signs()
     empty = ~(up | down)
     wrong = ~empty & (((targets > 0) & ~up) | ((targets < 0) & ~down))
     return tuple(

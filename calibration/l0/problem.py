@@ -4,21 +4,17 @@
     loss      sum_i c_i ((y_i - t_i) / d_i)^2
     pull      q_j = sum_i X_ij v_i,  v_i = 2 c_i (y_i - t_i) / d_i^2
 
-Every column belongs to one of 64 blocks. A sum over columns is a float64 partial sum
-for each block, in column order, and the partials are added in block order. So whoever
-owns whole blocks (a thread, a process) can compute their partials, and the total has
-equal bits however the blocks are shared out.
+A sum over columns is a float64 partial sum for each of 64 blocks, and the partials are added
+in block order: see `calibration.l0.forms`, which holds X.
 
 d_i is |t_i|; for t_i = 0 it is the largest contribution that one column makes at the
 start, max_j |X_ij| w0_j, which is positive for every row with support. c_i gives each
 group of rows equal total, 1 in all.
 
-Axes: rows i (T targets), columns j (C), entries e (nonzeros of X, sorted by block, row,
-column), pairs p (the nonempty combinations of block and row, in that order).
+Axes: rows i (T targets), columns j (C), blocks b (64).
 
 Source: the scale for zero targets is the identifiability floor of the l0-paper harness
-(PolicyEngine/l0-paper at 0c97a0d). Products and sums are separate NumPy calls, so that no
-compiler can fuse them into one rounding; see `calibration.l0.portable`.
+(PolicyEngine/l0-paper at 0c97a0d).
 """
 
 from __future__ import annotations
@@ -31,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
 from calibration.files import hash_arrays
-from calibration.l0.arguments import BLOCKS, UnreachableRow, read_arguments
+from calibration.l0.arguments import UnreachableRow, read_arguments
+from calibration.l0.forms import BLOCKS, Form
 from calibration.l0.options import L0Options
 
 __all__ = ["Problem"]
@@ -46,10 +43,8 @@ class Problem:
 
     Parameters
     ----------
-    values, columns, rows, pairs : (E,) arrays
-        Entries of X, their columns, their rows, and the (block, row) pair each adds to.
-    pair_rows : (P,) array of int64
-        Row of each pair.
+    form : Form
+        X.
     targets, scale, row_weight : (T,) arrays of float64
         t, d and c; c is 0 where a row is unreachable.
     start : (C,) array of float64
@@ -62,11 +57,7 @@ class Problem:
         Rows left out of the loss.
     """
 
-    values: Floats
-    columns: Indices
-    rows: Indices
-    pairs: Indices
-    pair_rows: Indices
+    form: Form
     targets: Floats
     scale: Floats
     row_weight: Floats
@@ -100,16 +91,8 @@ class Problem:
         given = read_arguments(
             X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
         )
-        order = np.argsort(given.block[given.columns], kind="stable")  # by block, row, column
-        rows, columns = given.rows[order], given.columns[order]
-        place = given.block[columns] * given.targets.size + rows
-        found, pairs = np.unique(place, return_inverse=True)
         draft = cls(
-            values=given.values[order],
-            columns=columns,
-            rows=rows,
-            pairs=pairs.astype(np.int64),
-            pair_rows=found % given.targets.size,
+            form=given.form,
             targets=given.targets,
             scale=np.ones(given.targets.size),
             row_weight=given.row_weight,
@@ -147,10 +130,7 @@ class Problem:
         -------
         (T,) array of float64
         """
-        products = weights.take(self.columns)
-        products *= self.values
-        partial = _scatter(self.pairs, products, self.pair_rows.size)
-        return _scatter(self.pair_rows, partial, self.n_rows)
+        return self.form.estimates(weights)
 
     def pull(self, row_values: Floats) -> Floats:
         """Give the transpose of X times a vector over rows.
@@ -163,9 +143,7 @@ class Problem:
         -------
         (C,) array of float64
         """
-        products = row_values.take(self.rows)
-        products *= self.values
-        return _scatter(self.columns, products, self.n_columns)
+        return self.form.pull(row_values)
 
     def total(self, column_values: Floats) -> float:
         """Add a vector over columns, in block order.
@@ -178,7 +156,7 @@ class Problem:
         -------
         float
         """
-        partial = _scatter(self.block, column_values, BLOCKS)
+        partial = np.bincount(self.block, column_values, minlength=BLOCKS)
         return float(np.add.accumulate(partial)[-1])
 
     def misfit(self, weights: Floats) -> tuple[float, Floats]:
@@ -213,15 +191,8 @@ class Problem:
         -------
         Problem
         """
-        inside = kept[self.columns]
-        renumber = np.cumsum(kept) - 1
-        found, pairs = np.unique(self.pairs[inside], return_inverse=True)
         return self._with(
-            values=self.values[inside],
-            columns=renumber[self.columns[inside]],
-            rows=self.rows[inside],
-            pairs=pairs.astype(np.int64),
-            pair_rows=self.pair_rows[found],
+            form=self.form.restrict(kept),
             start=self.start[kept],
             column_key=self.column_key[kept],
             block=self.block[kept],
@@ -240,17 +211,14 @@ class Problem:
             Reachable rows with a target other than 0 in which no kept column has an entry
             of the sign of the target.
         """
-        inside = kept[self.columns]
-        rows = self.rows[inside]
-        toward = np.sign(self.values[inside]) == np.sign(self.targets[rows])
-        served = np.bincount(rows[toward], minlength=self.n_rows) > 0
+        down, up = self.form.signs(kept)
+        served = np.where(self.targets < 0, down, up)
         return np.flatnonzero(~served & (self.row_weight > 0) & (self.targets != 0))
 
     def signature(self) -> str:
         """Give the SHA-256 of everything that decides the fit, apart from the options."""
-        names = ("values", "columns", "rows", "targets", "scale", "row_weight", "start")
-        arrays = {name: getattr(self, name) for name in (*names, "column_key", "block")}
-        return hash_arrays(arrays)
+        names = ("targets", "scale", "row_weight", "start", "column_key", "block")
+        return hash_arrays(self.form.arrays() | {name: getattr(self, name) for name in names})
 
     def _with(self, **changes: Any) -> Problem:
         current = {name: getattr(self, name) for name in self.__slots__}
@@ -275,8 +243,7 @@ class Problem:
         second = first * ratio
         if not counted.any():
             return np.ones(self.n_columns)
-        above = _scatter(self.columns, first.take(self.rows), self.n_columns)
-        below = _scatter(self.columns, second.take(self.rows), self.n_columns)
+        above, below = self.form.touched(first), self.form.touched(second)
         own = below > 0
         level = float(first.sum() / second.sum())
         return np.where(own, above / np.where(own, below, 1.0), level)
@@ -289,12 +256,7 @@ class Problem:
                     f"target {zero[0]} is -1, where the scale t + 1 is 0; use 'absolute'"
                 )
             return np.where(self.row_weight > 0, self.targets + 1.0, 1.0)
-        largest = np.zeros(self.n_rows)
-        np.maximum.at(largest, self.rows, np.abs(self.values) * start[self.columns])
-        scale = np.where(self.targets == 0, largest, np.abs(self.targets))
+        scale = np.abs(self.targets)
+        if (self.targets == 0).any():
+            scale = np.where(self.targets == 0, self.form.largest(start), scale)
         return np.where(self.row_weight > 0, scale, 1.0)
-
-
-def _scatter(index: Indices, values: Floats, size: int) -> Floats:
-    """Add values into their places, one after the other, in the order given."""
-    return np.asarray(np.bincount(index, values, minlength=size), dtype=np.float64)

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from calibration import rng
 from calibration.errors import FileError, FitError
 from calibration.l0 import fit_l0
-from calibration.l0.arguments import BLOCKS, EMPTY, WRONG_SIGN
+from calibration.l0.arguments import EMPTY, WRONG_SIGN
+from calibration.l0.forms import BLOCKS
 from calibration.l0.gates import (
     gate_noise,
     gate_threshold,
@@ -350,7 +351,7 @@ def _problem(options, seed=0, columns=60):
     t[4], X[6] = 0.0, -X[6]
     t[6] = -t[6]
     problem = Problem.build(X, t, w0=w0, options=options, group=group)
-    X[problem.rows, problem.columns] = problem.values
+    X[problem.form.rows, problem.form.columns] = problem.form.values
     return X, problem
 
 
@@ -527,6 +528,7 @@ def test_sums_are_made_block_by_block():
     for b in range(BLOCKS):
         total += partial[b]
     np.testing.assert_array_equal(problem.estimates(w), total)
+    np.testing.assert_array_equal(problem.form.partials(w), partial)
     np.testing.assert_allclose(total, X @ w0, rtol=1e-9)
     mass = 0.0
     for b in range(BLOCKS):
@@ -618,7 +620,8 @@ def _plain_epoch(problem, parameters, moments, epoch, *, noise, options):
     stretched = [x * (zeta - gamma) + gamma for x in s]
     z = [min(max(x, 0.0), 1.0) for x in stretched]
     w = [a * b for a, b in zip(size, z, strict=True)]
-    entry = {(r, c): v for r, c, v in zip(problem.rows, problem.columns, problem.values)}  # noqa: B905
+    form = problem.form
+    entry = {(r, c): v for r, c, v in zip(form.rows, form.columns, form.values, strict=True)}
     row_pull = []
     for i in rows:
         estimate = 0.0

@@ -38,6 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
 from calibration.l0.arguments import UnreachableRow
+from calibration.l0.device import device_refit, run_device_gates
 from calibration.l0.gates import open_probability
 from calibration.l0.objective import HISTORY
 from calibration.l0.options import L0Options
@@ -128,6 +129,7 @@ def fit_l0(
     noise: ArrayLike | Callable[[int], NDArray[np.float64]] | None = None,
     observe: Callable[[EpochStep], bool | None] | None = None,
     resume: Checkpoint | Path | str | None = None,
+    device: str | None = None,
 ) -> L0Fit:
     """Minimise the L0 objective: few columns with positive weights that meet the targets.
 
@@ -157,6 +159,10 @@ def fit_l0(
         True, the fit pauses, with the weights of that epoch, and carries a checkpoint.
     resume : Checkpoint or path, optional
         Go on from there, with the same problem, options and noise.
+    device : str, optional
+        Where PyTorch is to run the fit: "cpu", "cuda", "cuda:1" (see
+        `calibration.l0.device`). By default the fit runs without it, and gives equal bits
+        on every machine.
 
     Returns
     -------
@@ -166,8 +172,9 @@ def fit_l0(
     ------
     FitError
         Before the first epoch: a value that is not finite, a start weight that is not
-        positive, a wrong length or type, a key that stands twice, no reachable row, or a
-        checkpoint of another problem, other options or other noise.
+        positive, a wrong length or type, a key that stands twice, no reachable row, a
+        checkpoint of another problem, other options or other noise, or a device that is not
+        there.
 
     Notes
     -----
@@ -193,11 +200,16 @@ def fit_l0(
         X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
     )
     run = start_run(problem, options, noise=noise, resume=resume)
-    return finish(run, run_gates(run, observe), observe)
+    if device is None:
+        return finish(run, run_gates(run, observe), observe)
+    return finish(run, run_device_gates(run, device, observe), observe, device)
 
 
 def finish(
-    run: Run, status: Status | None, observe: Callable[[EpochStep], bool | None] | None = None
+    run: Run,
+    status: Status | None,
+    observe: Callable[[EpochStep], bool | None] | None = None,
+    device: str | None = None,
 ) -> L0Fit:
     """Turn a run whose gate phase has ended into a result, with a refit if it is due.
 
@@ -208,6 +220,8 @@ def finish(
     status : Status or None
         What `run_gates` returned: None if the phase is over.
     observe : function of an `EpochStep`, optional
+    device : str, optional
+        Where to run the refit, as for `fit_l0`.
 
     Returns
     -------
@@ -216,8 +230,10 @@ def finish(
     problem, options = run.problem, run.options
     weights, kept = run.median()
     if status is None:
-        if options.refit:
+        if options.refit and device is None:
             status, weights = run_refit(run, observe)
+        elif options.refit and device is not None:
+            status, weights = device_refit(run, device, observe)
         else:
             status = Status.GATED if kept.any() else Status.EMPTY
     with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit these may be infinite

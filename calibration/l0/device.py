@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,34 @@ _B1, _B2 = 0.9, 0.999
 _CLAMP = 1e-6
 _EXACT = 1e-12
 _LOOK = 10  # epochs between looks at the loss
+
+
+class _Numbers(NamedTuple):
+    """What an epoch reads of the options: plain numbers, so that PyTorch can compile it."""
+
+    temperature: float
+    gamma: float
+    width: float
+    threshold: float
+    penalty: float
+    l2_gated: float
+    l2_ungated: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, options: L0Options) -> _Numbers:
+        gamma, zeta = options.stretch
+        gated = options.l2_on == "gated"
+        return cls(
+            temperature=options.temperature,
+            gamma=gamma,
+            width=zeta - gamma,
+            threshold=gate_threshold(options),
+            penalty=options.penalty,
+            l2_gated=2.0 * options.l2 if gated else 0.0,
+            l2_ungated=0.0 if gated else 2.0 * options.l2,
+            epsilon=options.adam_epsilon,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,38 +185,65 @@ def device_objective(
         The misfit at the sampled gates.
     gradient : (2, C) tensor
     """
-    weights, slope = _gates(parameters, noise, options)
-    loss, pull = problem.misfit(weights)
-    return loss, _gradient(parameters, weights, slope, pull, options)
+    numbers = _Numbers.of(options)
+    gates = _gates(parameters, noise, numbers)
+    loss, pull = problem.misfit(gates[0])
+    return loss, _gradient(parameters, gates, pull, numbers)
 
 
-def _gates(parameters: Tensor, noise: Tensor, options: L0Options) -> tuple[Tensor, Tensor]:
+def _gates(parameters: Tensor, noise: Tensor, numbers: _Numbers) -> tuple[Tensor, Tensor]:
     """Weights (C,) at sampled gates, and their slope (C,) in log alpha."""
     import torch
 
-    gamma, zeta = options.stretch
     size = torch.exp(parameters[0])
-    s = torch.sigmoid((parameters[1] + noise) / options.temperature)
-    stretched = s * (zeta - gamma) + gamma
+    s = torch.sigmoid((parameters[1] + noise) / numbers.temperature)
+    stretched = s * numbers.width + numbers.gamma
     gates = stretched.clamp(0.0, 1.0)
-    steep = (zeta - gamma) / options.temperature * s * (1.0 - s)
+    steep = numbers.width / numbers.temperature * s * (1.0 - s)
     moves = gates == stretched  # a clipped gate does not move
     return size * gates, size * steep * moves
 
 
 def _gradient(
-    parameters: Tensor, weights: Tensor, slope: Tensor, pull: Tensor, options: L0Options
+    parameters: Tensor, gates: tuple[Tensor, Tensor], pull: Tensor, numbers: _Numbers
 ) -> Tensor:
     import torch
 
-    if options.l2 and options.l2_on == "gated":
-        pull = pull + 2.0 * options.l2 * weights
+    weights, slope = gates
+    if numbers.l2_gated:
+        pull = pull + numbers.l2_gated * weights
     for_theta = pull * weights
-    if options.l2 and options.l2_on == "ungated":
-        for_theta += 2.0 * options.l2 * torch.exp(2.0 * parameters[0])
-    margin = parameters[1] - gate_threshold(options)
+    if numbers.l2_ungated:
+        for_theta = for_theta + numbers.l2_ungated * torch.exp(2.0 * parameters[0])
+    margin = parameters[1] - numbers.threshold
     open_and_shut = torch.sigmoid(margin) * torch.sigmoid(-margin)  # P (1 - P), no cancellation
-    return torch.stack([for_theta, pull * slope + options.penalty * open_and_shut])
+    return torch.stack([for_theta, pull * slope + numbers.penalty * open_and_shut])
+
+
+def _noise(prefix: Tensor, keys: Tensor, dtype: Any) -> Tensor:
+    import torch
+
+    u = device_uniforms(prefix, keys)
+    return torch.logit(u.clamp(_CLAMP, 1.0 - _CLAMP)).to(dtype)
+
+
+def _drawn(
+    parameters: Tensor, prefix: Tensor, keys: Tensor, numbers: _Numbers
+) -> tuple[Tensor, Tensor]:
+    """Draw the gates of an epoch: all work on columns before the products."""
+    return _gates(parameters, _noise(prefix, keys, parameters.dtype), numbers)
+
+
+def _updated(
+    state: tuple[Tensor, Tensor, Tensor],
+    gates: tuple[Tensor, Tensor],
+    pull: Tensor,
+    rates: Tensor,
+    numbers: _Numbers,
+) -> None:
+    """Update the state in place: all work on columns after the products."""
+    gradient = _gradient(state[0], gates, pull, numbers)
+    _adam(state, gradient, numbers.epsilon, rates.reshape(-1))
 
 
 def _adam(
@@ -213,6 +268,9 @@ class DeviceGates:
         Parameters and both moments of Adam; changed in place.
     noise : function of the epoch, optional
         Logistic noise (C,) as a tensor, in place of the keyed one.
+    fused : bool
+        Whether PyTorch compiles the work on columns into a few passes over memory. That takes
+        half a minute once, and a C++ compiler (Triton's on a graphics card).
     """
 
     def __init__(
@@ -221,31 +279,43 @@ class DeviceGates:
         options: L0Options,
         state: tuple[Tensor, Tensor, Tensor],
         noise: Callable[[int], Tensor] | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
         import torch
 
         self.problem, self.options, self.state, self.given = problem, options, state, noise
+        self.numbers = _Numbers.of(options)
         device, dtype = problem.targets.device, problem.dtype
         rates = Rates.of(options.learning_rate, options.epochs, options.schedule)
         table = torch.from_numpy(np.stack([rates.step, rates.root], axis=1))
         self.rates = table.to(device=device, dtype=dtype)
         self.prefixes = torch.from_numpy(epoch_prefixes(options.seed, options.epochs)).to(device)
+        self.place = torch.zeros(1, dtype=torch.int64, device=device)
+        self._drawn = torch.compile(_drawn) if fused else _drawn
+        self._updated = torch.compile(_updated) if fused else _updated
 
     def epoch(self, number: int) -> Tensor:
         """Make update `number` (1, 2, ...); give the loss before it, one number, float64."""
-        noise = self.noise(number)
-        loss, gradient = device_objective(self.problem, self.state[0], noise, self.options)
-        _adam(self.state, gradient, self.options.adam_epsilon, self.rates[number - 1])
+        self.place.fill_(number - 1)
+        return self.step(None if self.given is None else self.given(number))
+
+    def step(self, noise: Tensor | None = None) -> Tensor:
+        """Make the update that `place` points at; all on the device, ready to be captured."""
+        if noise is None:
+            prefix = self.prefixes[self.place]
+            gates = self._drawn(self.state[0], prefix, self.problem.keys, self.numbers)
+        else:
+            gates = _gates(self.state[0], noise, self.numbers)
+        loss, pull = self.problem.misfit(gates[0])
+        self._updated(self.state, gates, pull, self.rates[self.place], self.numbers)
         return loss
 
     def noise(self, number: int) -> Tensor:
         """Give the logistic noise (C,) of an epoch."""
-        import torch
-
         if self.given is not None:
             return self.given(number)
-        u = device_uniforms(self.prefixes[number - 1], self.problem.keys)
-        return torch.logit(u.clamp_(_CLAMP, 1.0 - _CLAMP)).to(self.problem.dtype)
+        return _noise(self.prefixes[number - 1], self.problem.keys, self.problem.dtype)
 
     def measure(self, epoch: int) -> tuple[float, ...]:
         """Measure the state at its median gates, in the order of `HISTORY`."""

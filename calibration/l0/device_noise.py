@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["device_keys", "device_uniforms", "epoch_prefixes"]
 
+# The int64 with the same bits; plain numbers, so that PyTorch can compile what uses them.
+_GAMMA, _M1, _M2 = (int(bits.view(np.int64)) for bits in (GAMMA, M1, M2))
+
 
 def epoch_prefixes(seed: int, epochs: int) -> NDArray[np.int64]:
     """Fold seed and epoch into one key each, for epochs 1 to `epochs`.
@@ -75,20 +78,16 @@ def device_uniforms(prefix: Tensor, keys: Tensor) -> Tensor:
     (C,) tensor of float64
         The bits of `rng.uniform(seed, "gate", epoch, column_key)`.
     """
-    k = _mix((keys ^ prefix) + _signed(GAMMA))
+    k = _mix((keys ^ prefix) + _GAMMA)
     return _shift(k, 11).double() * 2.0**-53
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * _signed(M1)
-    z = (z ^ _shift(z, 27)) * _signed(M2)
+    z = (z ^ _shift(z, 30)) * _M1
+    z = (z ^ _shift(z, 27)) * _M2
     return z ^ _shift(z, 31)
 
 
 def _shift(z: Tensor, places: int) -> Tensor:
     """Shift to the right, filling with zeros."""
     return (z >> places) & ((1 << (64 - places)) - 1)
-
-
-def _signed(bits: np.uint64) -> int:
-    return int(bits.view(np.int64))

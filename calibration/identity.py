@@ -42,7 +42,7 @@ from calibration.engines import Engine, require
 from calibration.errors import IdentityError
 from calibration.geography import Area, Level, decode
 from calibration.matrix import CalibrationMatrix
-from calibration.target_database import LEVEL_VARIABLES
+from calibration.strata import LEVEL_VARIABLES
 from calibration.targets import Target
 
 __all__ = [

@@ -6,18 +6,18 @@ one year. The parent of a stratum has the same constraints in the area above it
 
     nation -> state -> district,    nation -> state -> county,    nation -> state -> place
 
-so that a child always lies within its parent. `target_overview` shows every target with
-its level, area and domain. Which constraint means which level stands once, in
-`LEVEL_VARIABLES`, and is written into the database for the view to read.
+so that a child always lies within its parent. A database from elsewhere may have other
+parents; each child must lie within its own (`calibration.strata`). `target_overview` shows
+every target with its level, area and domain.
 
-Writing makes a new file, whole or not at all. Reading opens the file read-only.
+Writing makes a new file, whole or not at all. Reading opens the file read-only and checks
+every stratum and every target, also those that are not asked for.
 
 Source of the layout: PolicyEngine/policyengine-us-data e01a0384, db/create_database_tables.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,25 +27,19 @@ from pathlib import Path
 
 from calibration.errors import GeographyError, TargetError, near
 from calibration.files import atomic_path
-from calibration.geography import Level, decode, encode, state_of
+from calibration.strata import LEVEL_VARIABLES, Stratum
 from calibration.targets import (
     Constraint,
+    Operation,
     Target,
     check_constraints,
     check_spelling,
     parse_constraint,
+    sort_periods,
     sort_targets,
 )
 
-__all__ = ["LEVEL_VARIABLES", "TargetDatabase", "check_known"]
-
-LEVEL_VARIABLES: Mapping[Level, str] = {
-    Level.STATE: "state_fips",
-    Level.COUNTY: "county_fips",
-    Level.DISTRICT: "congressional_district_geoid",
-    Level.PLACE: "place_fips",
-}
-"""The constraint variable by which a stratum says that it lies in an area."""
+__all__ = ["Contents", "TargetDatabase", "check_known"]
 
 _SCHEMA = """
 CREATE TABLE levels (level TEXT PRIMARY KEY, constraint_variable TEXT UNIQUE NOT NULL);
@@ -87,15 +81,36 @@ FROM targets t LEFT JOIN (
     JOIN levels l USING (constraint_variable)) g USING (stratum_id);
 """
 
-_READ = """
-SELECT t.variable, t.period, t.value, t.source, t.stratum_id FROM targets t
-WHERE t.active = 1 AND t.reform_id = 0 AND t.period = (
-    SELECT COALESCE(MAX(CASE WHEN s.period <= :year THEN s.period END), MIN(s.period))
-    FROM targets s WHERE s.active = 1 AND s.reform_id = 0
-        AND s.variable = t.variable AND s.stratum_id = t.stratum_id)
-"""
+_NEEDED = {
+    "strata": ("stratum_id", "parent_stratum_id"),
+    "stratum_constraints": ("stratum_id", "constraint_variable", "operation", "value"),
+    "targets": (
+        *("target_id", "variable", "period", "stratum_id", "reform_id", "value", "active"),
+        "source",
+    ),
+}
+"""What is read of each table; a file without is a database of something else."""
 
-_Scope = tuple[Level, int, tuple[Constraint, ...]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a check of a whole database went over.
+
+    Parameters
+    ----------
+    strata : int
+    active : int
+        Targets that are used; of all periods, without reforms.
+    switched_off : int
+        Targets that are not, reforms among them.
+    periods : tuple of int
+        Years that active targets have, ascending.
+    """
+
+    strata: int
+    active: int
+    switched_off: int
+    periods: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +145,12 @@ class TargetDatabase:
                 "INSERT INTO levels VALUES (?, ?)",
                 [(str(k), v) for k, v in LEVEL_VARIABLES.items()],
             )
-            strata: dict[_Scope, int] = {}
+            strata: dict[Stratum, int] = {}
             for target in targets:
                 _check_writable(target)
-                stratum = _stratum(
-                    connection, strata, (target.level, target.code, target.constraints)
-                )
-                row = (target.variable, target.period, stratum, target.value, target.source)
+                stratum = Stratum(target.level, target.code, target.constraints)
+                number = _insert_stratum(connection, strata, stratum)
+                row = (target.variable, target.period, number, target.value, target.source)
                 try:
                     connection.execute(
                         "INSERT INTO targets (variable, period, stratum_id, value, source) "
@@ -167,32 +181,66 @@ class TargetDatabase:
         ------
         TargetError
             If the file is missing or no target database, a constraint set contradicts
-            itself, an area is unknown or a variable is not known, naming the target.
+            itself, an area or an operation is unknown, a stratum does not lie within its
+            parent, a value is no number or a variable is not known, naming the row.
         """
-        with self._connect() as connection:
-            scopes = _read_scopes(connection, self.path)
-            rows = connection.execute(_READ, {"year": year}).fetchall()
-        if lost := sorted({row[-1] for row in rows} - set(scopes)):
-            raise TargetError(f"{self.path}: there are targets of stratum {lost[0]}, which is not")
-        targets = [
-            Target(
-                variable=variable,
-                level=scopes[stratum][0],
-                code=scopes[stratum][1],
-                constraints=scopes[stratum][2],
-                period=period,
-                value=value,
-                source=source,
-            )
-            for variable, period, value, source, stratum in rows
-        ]
+        best: dict[tuple[Stratum, str], Target] = {}
+        for target in self.read_periods(variables):
+            total = Stratum(target.level, target.code, target.constraints), target.variable
+            one = best.setdefault(total, target)
+            best[total] = min(one, target, key=lambda t: (t.period > year, abs(t.period - year)))
+        return sort_targets(best.values())
+
+    def read_periods(self, variables: Collection[str] | None = None) -> list[Target]:
+        """Read the active targets of all periods; see `read`, also for the errors.
+
+        Returns
+        -------
+        list of Target
+            In the order of the rows of X; one name may stand once for each period.
+        """
+        found = [target for target, used in self._rows()[1] if used]
         if variables is not None:
-            for target in targets:
+            for target in found:
                 check_known(target, variables)
-        return sort_targets(targets)
+        return sort_periods(found)
+
+    def check(self, variables: Collection[str] | None = None) -> Contents:
+        """Check every stratum and every target, those that are switched off among them.
+
+        Parameters
+        ----------
+        variables : collection of str, optional
+            Names that an engine knows.
+
+        Raises
+        ------
+        TargetError
+            As `read` does.
+        """
+        strata, rows = self._rows()
+        for target, _ in rows if variables is not None else ():
+            check_known(target, variables or ())
+        used = sort_periods(target for target, active in rows if active)
+        return Contents(
+            strata=strata,
+            active=len(used),
+            switched_off=len(rows) - len(used),
+            periods=tuple(sorted({target.period for target in used})),
+        )
+
+    def _rows(self) -> tuple[int, list[tuple[Target, bool]]]:
+        """Read and check everything: the number of strata, each target and whether it is used."""
+        with self._connect() as connection:
+            _check_tables(connection)
+            strata = _read_strata(connection)
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute("SELECT * FROM targets ORDER BY target_id")
+            return len(strata), [_row(strata, row) for row in rows]
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for reading; what goes wrong in the body is said of the file."""
         if not self.path.is_file():
             raise TargetError(f"{self.path} does not exist; write a target database first")
         try:
@@ -202,6 +250,11 @@ class TargetDatabase:
                 yield open_
         except sqlite3.DatabaseError as error:
             raise TargetError(f"{self.path} is not a usable target database: {error}") from error
+        except (TargetError, GeographyError) as error:
+            raise TargetError(f"{self.path}: {error}") from error
+
+
+# -- writing ---------------------------------------------------------------------------
 
 
 def _check_writable(target: Target) -> None:
@@ -215,71 +268,101 @@ def _check_writable(target: Target) -> None:
         raise TargetError(f"{target.name}: its value {target.value} is not a finite number")
 
 
-def _parent(scope: _Scope) -> _Scope | None:
-    level, code, constraints = scope
-    if level is Level.NATION:
-        return None
-    if level is Level.STATE:
-        return Level.NATION, 0, constraints
-    return Level.STATE, int(state_of(level, code)), constraints
-
-
-def _stratum(connection: sqlite3.Connection, known: dict[_Scope, int], scope: _Scope) -> int:
+def _insert_stratum(
+    connection: sqlite3.Connection, known: dict[Stratum, int], stratum: Stratum
+) -> int:
     """Find or insert a stratum and its parents; return its id."""
-    if scope in known:
-        return known[scope]
-    level, code, constraints = scope
-    parent = _parent(scope)
-    parent_id = None if parent is None else _stratum(connection, known, parent)
-    rows = [(c.variable, str(c.operation), c.value) for c in constraints]
-    if level is not Level.NATION:
-        rows.append((LEVEL_VARIABLES[level], "==", decode(level, code)))
-    definition = "\n".join("|".join(row) for row in sorted(rows))
+    if stratum in known:
+        return known[stratum]
+    parent = stratum.parent
+    parent_id = None if parent is None else _insert_stratum(connection, known, parent)
     cursor = connection.execute(
         "INSERT INTO strata (definition_hash, parent_stratum_id, notes) VALUES (?, ?, ?)",
-        (
-            hashlib.sha256(definition.encode()).hexdigest(),
-            parent_id,
-            f"{level} {decode(level, code)}",
-        ),
+        (stratum.definition_hash, parent_id, stratum.area),
     )
-    known[scope] = stratum = int(cursor.lastrowid or 0)
+    known[stratum] = number = int(cursor.lastrowid or 0)
     connection.executemany(
-        "INSERT INTO stratum_constraints VALUES (?, ?, ?, ?)", [(stratum, *row) for row in rows]
+        "INSERT INTO stratum_constraints VALUES (?, ?, ?, ?)",
+        [(number, c.variable, str(c.operation), c.value) for c in stratum.all_constraints],
     )
-    return stratum
+    return number
 
 
-def _read_scopes(connection: sqlite3.Connection, path: Path) -> dict[int, _Scope]:
-    """Read every stratum as level, area code and remaining constraints."""
-    strata = connection.execute("SELECT stratum_id, parent_stratum_id FROM strata").fetchall()
-    constraints: dict[int, list[Constraint]] = {stratum: [] for stratum, _ in strata}
-    for stratum, *parts in connection.execute(
+# -- reading ---------------------------------------------------------------------------
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Refuse a database of something else, or of another layout."""
+    for table, columns in _NEEDED.items():
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if not there:
+            raise TargetError(f"not a target database: it has no table {table}")
+        if lost := [column for column in columns if column not in there]:
+            raise TargetError(f"another layout: its table {table} has no {', '.join(lost)}")
+
+
+def _read_strata(connection: sqlite3.Connection) -> dict[int, Stratum]:
+    """Read every stratum and check that it lies within its parent."""
+    parents = dict(connection.execute("SELECT stratum_id, parent_stratum_id FROM strata"))
+    constraints: dict[int, list[Constraint]] = {number: [] for number in parents}
+    for number, *parts in connection.execute(
         "SELECT stratum_id, constraint_variable, operation, value FROM stratum_constraints"
     ):
-        constraints[stratum].append(parse_constraint("".join(parts)))
-    scopes = {stratum: _scope(path, stratum, constraints[stratum]) for stratum, _ in strata}
-    for stratum, parent in strata:
-        expected = _parent(scopes[stratum])
-        if parent is not None and scopes.get(parent) != expected:
-            raise TargetError(f"{path}: stratum {stratum} does not lie within its parent {parent}")
-    return scopes
+        if number not in constraints:
+            raise TargetError(f"there is a constraint of stratum {number}, which is not")
+        constraints[number].append(_constraint(number, *map(str, parts)))
+    strata = {number: _stratum(number, several) for number, several in constraints.items()}
+    for number, parent in parents.items():
+        if parent is not None and not _is_child(strata[number], strata.get(parent)):
+            raise TargetError(f"stratum {number} does not lie within its parent {parent}")
+    return strata
 
 
-def _scope(path: Path, stratum: int, constraints: list[Constraint]) -> _Scope:
-    level_of = {variable: level for level, variable in LEVEL_VARIABLES.items()}
-    places = [c for c in constraints if c.variable in level_of]
-    rest = tuple(sorted(c for c in constraints if c.variable not in level_of))
+def _is_child(stratum: Stratum, parent: Stratum | None) -> bool:
+    return parent is not None and stratum != parent and stratum.within(parent)
+
+
+def _constraint(number: int, variable: str, operation: str, value: str) -> Constraint:
+    if operation not in set(Operation):
+        raise TargetError(
+            f"stratum {number}: no comparison {operation!r} (of {variable} with {value}); "
+            f"there are {', '.join(Operation)}"
+        )
     try:
-        check_constraints(constraints)
-        if len(places) > 1 or any(c.operation != "==" for c in places):
-            raise TargetError("a stratum lies in one area, given by ==")
-        if not places:
-            return Level.NATION, 0, rest
-        level = level_of[places[0].variable]
-        return level, encode(level, places[0].value), rest
+        return parse_constraint(f"{variable} {operation} {value}")
+    except TargetError as error:
+        raise TargetError(f"stratum {number}: {error}") from error
+
+
+def _stratum(number: int, constraints: list[Constraint]) -> Stratum:
+    try:
+        return Stratum.of(constraints)
     except (TargetError, GeographyError) as error:
-        raise TargetError(f"{path}, stratum {stratum}: {error}") from error
+        raise TargetError(f"stratum {number}: {error}") from error
+
+
+def _row(strata: Mapping[int, Stratum], row: sqlite3.Row) -> tuple[Target, bool]:
+    """Check a row of `targets`; SQLite itself would take text for a number."""
+    where, stratum = f"target {row['target_id']}", strata.get(row["stratum_id"])
+    variable, period, value = row["variable"], row["period"], row["value"]
+    if stratum is None:
+        raise TargetError(f"{where} is of stratum {row['stratum_id']}, which is not")
+    if not isinstance(variable, str) or not variable.isidentifier():
+        raise TargetError(f"{where}: {variable!r} is not the name of a variable")
+    if not isinstance(period, int):
+        raise TargetError(f"{where}: its period {period!r} is not a year")
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise TargetError(f"{where}: its value {value!r} is not a finite number")
+    target = Target(
+        variable=variable,
+        level=stratum.level,
+        code=stratum.code,
+        constraints=stratum.constraints,
+        period=period,
+        value=value,
+        source=row["source"] or "",
+    )
+    return target, row["active"] == 1 and row["reform_id"] == 0
 
 
 def check_known(

@@ -43,6 +43,7 @@ __all__ = [
     "check_spelling",
     "parse_constraint",
     "read_csv",
+    "sort_periods",
     "sort_targets",
 ]
 
@@ -169,6 +170,11 @@ class Target:
         return f"{area}/{self.variable}{scope}"
 
     @property
+    def domain(self) -> str:
+        """Variables of the constraints, sorted and joined by commas; empty if there are none."""
+        return ",".join(sorted({c.variable for c in self.constraints}))
+
+    @property
     def group(self) -> str:
         """Level and variable; groups share the loss equally."""
         return f"{self.level}/{self.variable}"
@@ -267,6 +273,22 @@ def sort_targets(targets: Iterable[Target]) -> list[Target]:
     return ordered
 
 
+def sort_periods(targets: Iterable[Target]) -> list[Target]:
+    """Put targets of several years in the order of the rows of X, then of years.
+
+    Raises
+    ------
+    TargetError
+        If two targets have the same name and period, or a measure stands in two spellings.
+    """
+    ordered = sorted(targets, key=_row_order)
+    for one, other in pairwise(ordered):
+        if (one.name, one.period) == (other.name, other.period):
+            raise TargetError(f"two targets {one.name} for {one.period}")
+    check_spelling(ordered)
+    return ordered
+
+
 def _row_order(target: Target) -> tuple[Any, ...]:
     level = _LEVELS.index(target.level)
     return level, target.variable, target.constraints, target.code, target.period
@@ -302,15 +324,10 @@ def read_csv(path: Path) -> list[Target]:
             found = [_read_line(path, reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TargetError(f"cannot read {path}: {error}") from error
-    ordered = sorted(found, key=_row_order)
-    for one, other in pairwise(ordered):
-        if (one.name, one.period) == (other.name, other.period):
-            raise TargetError(f"{path}: two targets {one.name} for {one.period}")
     try:
-        check_spelling(ordered)
+        return sort_periods(found)
     except TargetError as error:
         raise TargetError(f"{path}: {error}") from error
-    return ordered
 
 
 def _read_line(path: Path, number: int, line: dict[str, str]) -> Target:

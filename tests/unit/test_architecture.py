@@ -30,7 +30,7 @@ def words(text: str) -> list[str]:
 
 FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
-    targets target_database constraints materialise takeup clones matrix h5_layout
+    targets strata target_database constraints materialise takeup clones matrix h5_layout
     forest qrf predictors imputer keeping
 """)
 

@@ -8,7 +8,8 @@ from small_world import target, targets_everywhere
 
 from calibration.errors import FileError, TargetError
 from calibration.geography import Level
-from calibration.target_database import LEVEL_VARIABLES, TargetDatabase
+from calibration.strata import LEVEL_VARIABLES
+from calibration.target_database import Contents, TargetDatabase
 from calibration.targets import Target
 
 
@@ -222,37 +223,106 @@ def test_an_unknown_variable_is_named_with_its_neighbors(database):
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("UPDATE strata SET parent_stratum_id = 1 WHERE notes = 'state 37'", "stratum 3 does not"),
+        ("UPDATE strata SET parent_stratum_id = 2 WHERE notes = 'state 37'", "stratum 5 does not"),
         ("UPDATE strata SET parent_stratum_id = 99 WHERE notes = 'district 3702'", "parent 99"),
+        ("UPDATE strata SET parent_stratum_id = stratum_id WHERE stratum_id = 3", "its parent 3"),
         ("UPDATE stratum_constraints SET value = '0612' WHERE value = '3702'", "not lie within"),
         (
             "UPDATE stratum_constraints SET value = '66' WHERE stratum_id = 3 AND value = '65'",
             "its p",
         ),
         ("UPDATE stratum_constraints SET value = '99' WHERE value = '37'", "lies in no state"),
+        ("UPDATE stratum_constraints SET value = '3 7' WHERE value = '37'", "stratum 3: cannot"),
         ("UPDATE stratum_constraints SET operation = '>=' WHERE value = '37'", "given by =="),
         ("INSERT INTO stratum_constraints VALUES (3, 'county_fips', '==', '37183')", "one area"),
         ("INSERT INTO stratum_constraints VALUES (2, 'age', '<', '60')", "no value meets both"),
-        ("UPDATE targets SET stratum_id = 77 WHERE period = 2022", "stratum 77"),
-        ("DROP TABLE strata", "no such table: strata"),
-        ("DROP TABLE targets", "no such table: targets"),
+        ("INSERT INTO stratum_constraints VALUES (2, 'age', '==', '70')", "nothing else to say"),
+        ("INSERT INTO stratum_constraints VALUES (99, 'age', '<', '60')", "of stratum 99"),
+        ("UPDATE targets SET stratum_id = 77 WHERE period = 2022", "target 3 is of stratum 77"),
+        ("UPDATE targets SET value = 'many' WHERE target_id = 2", "target 2: its value 'many'"),
+        ("UPDATE targets SET value = 9e999 WHERE target_id = 2", "target 2: its value inf"),
+        ("UPDATE targets SET period = 'FY24' WHERE target_id = 2", "target 2: its period 'FY24'"),
+        ("UPDATE targets SET variable = 'a b' WHERE target_id = 2", "target 2: 'a b' is not"),
+        ("DROP TABLE strata", "no table strata"),
+        ("DROP TABLE targets", "no table targets"),
     ],
 )
 def test_a_database_edited_by_hand_is_checked(database, statement, message):
-    """A child outside its parent, a place that is none, a set nobody meets: the file is named."""
+    """A child outside its parent, a place that is none, a set nobody meets: the row is named."""
     edit(database.path, statement)
-    with pytest.raises(TargetError, match=message) as caught:
+    for read in (lambda: database.read(2024), database.check):
+        with pytest.raises(TargetError, match=message) as caught:
+            read()
+        assert "targets.db" in str(caught.value)
+
+
+def test_a_child_repeats_its_parent_and_may_add(database):
+    """Filers of a state may hang under all people of the nation, as other writers have it."""
+    edit(database.path, "UPDATE strata SET parent_stratum_id = 1 WHERE notes = 'state 37'")
+    assert len(database.read(2024)) == 4
+
+
+@pytest.mark.parametrize("operation", ["~", "=", "IN", ">==", ""])
+def test_an_unknown_comparison_names_its_stratum(database, operation):
+    """It is an error, never a condition that everybody meets; the file's schema refuses it, too.
+
+    policyengine-us-data e01a0384 takes everybody where it does not know the comparison.
+    """
+    change = f"UPDATE stratum_constraints SET operation = '{operation}' WHERE value = '65'"  # noqa: S608
+    with pytest.raises(sqlite3.IntegrityError):
+        edit(database.path, change)
+    edit(database.path, "PRAGMA ignore_check_constraints = ON", change)
+    with pytest.raises(TargetError, match=f"stratum 2: no comparison '{operation}' .of age with"):
         database.read(2024)
-    assert "targets.db" in str(caught.value)
+
+
+def test_a_comparison_cannot_hide_in_a_value(database):
+    """Operation > with value =65 is not >=65."""
+    hidden = "UPDATE stratum_constraints SET operation = '>', value = '=65' WHERE value = '65'"
+    edit(database.path, hidden)
+    with pytest.raises(TargetError, match="stratum 2: cannot read constraint"):
+        database.read(2024)
+
+
+def test_what_is_switched_off_is_checked_all_the_same(database):
+    """A check goes over all rows; reading does, too, and leaves those out."""
+    edit(database.path, "UPDATE targets SET active = 0 WHERE period = 2022")
+    assert database.check() == Contents(strata=6, active=3, switched_off=1, periods=(2024,))
+    with pytest.raises(TargetError, match="no variable 'snap'"):
+        database.check({"age", "tax_unit_is_filer"})
+    edit(database.path, "UPDATE targets SET value = 'x' WHERE period = 2022")
+    with pytest.raises(TargetError, match="target 3: its value 'x'"):
+        database.read(2024)
+
+
+def test_all_periods_can_be_read(tmp_path):
+    """A total of three years is three targets, the years ascending."""
+    made = [of_state(period=p, value=float(p)) for p in (2024, 2022, 2025)]
+    found = TargetDatabase.write(tmp_path / "t.db", made).read_periods()
+    assert [(t.name, t.period) for t in found] == [("state_37/snap", p) for p in (2022, 2024, 2025)]
+
+
+def test_a_database_of_something_else_is_an_error(tmp_path, database):
+    """Other tables, or other columns: the message says which of ours are not there."""
+    other = tmp_path / "other.db"
+    edit(other, "CREATE TABLE prices (year INTEGER, cpi REAL)")
+    with pytest.raises(TargetError, match=r"other\.db: not a target database: .* no table strata"):
+        TargetDatabase(other).read(2024)
+    edit(database.path, "DROP VIEW target_overview", "ALTER TABLE targets RENAME value TO amount")
+    with pytest.raises(TargetError, match="another layout: its table targets has no value"):
+        database.check()
 
 
 def test_what_is_no_database_is_an_error(tmp_path, database):
     """Missing, empty, cut short or something else: one line that names the file."""
     whole = database.path.read_bytes()
-    for content in (b"", b"level,code\n" * 100, whole[:700], whole[: len(whole) // 2]):
+    for content in (b"level,code\n" * 100, whole[:700], whole[: len(whole) // 2]):
         broken = tmp_path / "broken.db"
         broken.write_bytes(content)
         with pytest.raises(TargetError, match=r"broken\.db is not a usable target database"):
             TargetDatabase(broken).read(2024)
+    (tmp_path / "empty.db").touch()  # which SQLite takes for a database without tables
+    with pytest.raises(TargetError, match=r"empty\.db: not a target database"):
+        TargetDatabase(tmp_path / "empty.db").read(2024)
     with pytest.raises(TargetError, match=r"none\.db does not exist"):
         TargetDatabase(tmp_path / "none.db").read(2024)

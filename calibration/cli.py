@@ -1,4 +1,4 @@
-"""The command line: `calibration run`, `calibration show`, `calibration check`.
+"""The command line: `calibration run`, `show`, `check` and `targets`.
 
 Exit status: 0 if all is well, 1 if data or files are not valid, 2 if the command was used
 wrongly, 130 after Ctrl-C. One line says what and where. Progress goes to standard error,
@@ -17,6 +17,7 @@ from typer import exceptions
 
 from calibration import __version__
 from calibration.errors import CalibrationError, EngineError, PipelineError
+from calibration.target_commands import targets_app
 
 if TYPE_CHECKING:
     from calibration.artifacts import RunState
@@ -32,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turn a household survey into weighted, geographically detailed microdata.",
 )
+
+
+app.add_typer(targets_app)
 
 
 class _Preset(StrEnum):

@@ -39,7 +39,7 @@ from calibration.targets import (
     sort_targets,
 )
 
-__all__ = ["Contents", "TargetDatabase", "check_known"]
+__all__ = ["Contents", "TargetDatabase", "best_periods", "check_known"]
 
 _SCHEMA = """
 CREATE TABLE levels (level TEXT PRIMARY KEY, constraint_variable TEXT UNIQUE NOT NULL);
@@ -184,12 +184,7 @@ class TargetDatabase:
             itself, an area or an operation is unknown, a stratum does not lie within its
             parent, a value is no number or a variable is not known, naming the row.
         """
-        best: dict[tuple[Stratum, str], Target] = {}
-        for target in self.read_periods(variables):
-            total = Stratum(target.level, target.code, target.constraints), target.variable
-            one = best.setdefault(total, target)
-            best[total] = min(one, target, key=lambda t: (t.period > year, abs(t.period - year)))
-        return sort_targets(best.values())
+        return best_periods(self.read_periods(variables), year)
 
     def read_periods(self, variables: Collection[str] | None = None) -> list[Target]:
         """Read the active targets of all periods; see `read`, also for the errors.
@@ -363,6 +358,22 @@ def _row(strata: Mapping[int, Stratum], row: sqlite3.Row) -> tuple[Target, bool]
         source=row["source"] or "",
     )
     return target, row["active"] == 1 and row["reform_id"] == 0
+
+
+def best_periods(targets: Iterable[Target], year: int) -> list[Target]:
+    """Take each total at its best period: the latest not after a year, else the earliest.
+
+    Returns
+    -------
+    list of Target
+        In the order of the rows of X.
+    """
+    best: dict[tuple[Stratum, str], Target] = {}
+    for target in targets:
+        total = Stratum(target.level, target.code, target.constraints), target.variable
+        one = best.setdefault(total, target)
+        best[total] = min(one, target, key=lambda t: (t.period > year, abs(t.period - year)))
+    return sort_targets(best.values())
 
 
 def check_known(

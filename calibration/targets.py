@@ -35,6 +35,7 @@ from calibration.geography import Level, decode, encode
 
 __all__ = [
     "COUNT_SUFFIX",
+    "CSV_COLUMNS",
     "Constraint",
     "Operation",
     "Signature",
@@ -180,6 +181,14 @@ class Target:
         return f"{self.level}/{self.variable}"
 
     @property
+    def cells(self) -> tuple[str, ...]:
+        """The line of a CSV that `read_csv` reads as this target."""
+        constraints = ";".join(map(str, self.constraints))
+        where = str(self.level), decode(self.level, self.code)
+        value = repr(float(self.value))
+        return *where, self.variable, constraints, str(self.period), value, self.source
+
+    @property
     def is_count(self) -> bool:
         """Whether the target counts units instead of summing amounts."""
         return self.variable.endswith(COUNT_SUFFIX)
@@ -294,7 +303,8 @@ def _row_order(target: Target) -> tuple[Any, ...]:
     return level, target.variable, target.constraints, target.code, target.period
 
 
-_COLUMNS = ("level", "code", "variable", "constraints", "period", "value", "source")
+CSV_COLUMNS = ("level", "code", "variable", "constraints", "period", "value", "source")
+"""Of a CSV of targets; constraints are joined by semicolons."""
 
 
 def read_csv(path: Path) -> list[Target]:
@@ -319,8 +329,8 @@ def read_csv(path: Path) -> list[Target]:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream, strict=True)
-            if tuple(reader.fieldnames or ()) != _COLUMNS:
-                raise TargetError(f"{path} must have the columns {', '.join(_COLUMNS)}")
+            if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
+                raise TargetError(f"{path} must have the columns {', '.join(CSV_COLUMNS)}")
             found = [_read_line(path, reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TargetError(f"cannot read {path}: {error}") from error
@@ -333,7 +343,7 @@ def read_csv(path: Path) -> list[Target]:
 def _read_line(path: Path, number: int, line: dict[str, str]) -> Target:
     try:
         if None in line or None in line.values():  # how DictReader says too many, too few
-            raise TargetError(f"a line has the {len(_COLUMNS)} cells {', '.join(_COLUMNS)}")
+            raise TargetError(f"a line has the {len(CSV_COLUMNS)} cells {', '.join(CSV_COLUMNS)}")
         if not line["variable"].isidentifier():
             raise TargetError(f"{line['variable']!r} is not the name of a variable")
         level = Level(line["level"])

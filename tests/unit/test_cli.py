@@ -37,18 +37,22 @@ def test_without_a_command_it_shows_what_there_is(calibration):
     """A bare `calibration` names the commands, as a message to a person, with status 2."""
     ended = calibration()
     assert (ended.status, ended.out) == (2, "")
-    for command in ("run", "show", "check"):
+    for command in ("run", "show", "check", "targets"):
         assert re.search(rf"^  {command} +\w", ended.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["run", "show", "check", "--version"]),
+        ([], ["run", "show", "check", "targets", "--version"]),
         (["run"], ["--data", "--out", "--resume", "--seed", "--engine", "--households",
                    "--clones", "--preset", "--records", "[default: runs]"]),
         (["show"], ["RUN"]),
         (["check"], ["RUN", "identity"]),
+        (["targets"], ["list", "check", "import"]),
+        (["targets", "list"], ["SOURCE", "--year", "--select", "--csv", "database, or a .csv"]),
+        (["targets", "check"], ["SOURCE", "--engine", "--select", "switched off"]),
+        (["targets", "import"], ["SOURCE", "--out", "--published", "--select", "--replace"]),
     ],
 )  # fmt: skip
 def test_help_is_asked_for_and_answered(calibration, command, words):

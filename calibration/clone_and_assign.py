@@ -57,6 +57,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+RACE, COMPLETE = "race", "complete"
+
 
 @dataclass(frozen=True, slots=True)
 class Mass:
@@ -146,7 +148,13 @@ def masses(
 
 
 def assign(
-    dataset: Dataset, crosswalk: Crosswalk, mass: Mass, *, n_clones: int, seed: int
+    dataset: Dataset,
+    crosswalk: Crosswalk,
+    mass: Mass,
+    *,
+    n_clones: int | None = None,
+    seed: int,
+    design: str = RACE,
 ) -> GeographyAssignment:
     """Give every clone of every record a census block.
 
@@ -158,8 +166,12 @@ def assign(
     mass : Mass
         From `masses`.
     n_clones : int
-        N, at least 1.
+        N, at least 1. A complete design makes D of them.
     seed : int
+    design : {"race", "complete"}
+        How many clones there are: as many as are asked for, or one for each district, so
+        that every record stands in every district once. Which clone stands where, and in
+        which block, the race says in both.
 
     Returns
     -------
@@ -169,11 +181,11 @@ def assign(
     Raises
     ------
     GeographyError
-        If N is below 1, a district has fewer blocks than rounds of the race, or the mass
-        was made from other records or another crosswalk.
+        If N is below 1 or not given, a design is unknown or does not have N clones, a
+        district has fewer blocks than rounds of the race, or the mass was made from other
+        records or another crosswalk.
     """
-    if n_clones < 1:
-        raise GeographyError(f"{n_clones} clones; give at least 1")
+    n_clones = _clones_of(design, n_clones, len(mass.district))
     household_id = dataset.household["household_id"]
     _check_fit(mass, crosswalk, len(household_id))
     blocks = _Blocks.of(crosswalk)
@@ -186,6 +198,21 @@ def assign(
         clones.extend(np.take_along_axis(drawn[turn], order, axis=1).T)  # D clones of (R,)
     block = blocks.code[np.concatenate(clones[:n_clones])]
     return GeographyAssignment.from_blocks(crosswalk, block, len(household_id), n_clones)
+
+
+def _clones_of(design: str, n_clones: int | None, districts: int) -> int:
+    if design not in (RACE, COMPLETE):
+        raise GeographyError(f"no design {design!r}; choose {RACE!r} or {COMPLETE!r}")
+    if design == COMPLETE:
+        if n_clones not in {None, districts}:
+            raise GeographyError(
+                f"a complete design has a clone for each of {districts} districts, not {n_clones}; "
+                "leave n_clones out"
+            )
+        return districts
+    if n_clones is None or n_clones < 1:
+        raise GeographyError(f"{n_clones} clones; give at least 1")
+    return n_clones
 
 
 def race(seed: int, household_id: Ints, mass: Mass, turn: int = 0) -> Ints:

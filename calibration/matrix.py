@@ -129,8 +129,8 @@ class CalibrationMatrix:
         """Write `matrix.npz` and, last, `matrix.json`, which seals it with its hash."""
         arrays = {
             "data": self.X.data,
-            "indices": self.X.indices,
-            "indptr": self.X.indptr,
+            "indices": self.X.indices.astype(np.int64),  # a file does not tell what memory saved
+            "indptr": self.X.indptr.astype(np.int64),
             "shape": np.array(self.X.shape),
             "w0": self.w0,
             "household_id": self.household_id,
@@ -180,7 +180,9 @@ class CalibrationMatrix:
         if targets is not None:
             _compare_targets(folder, rows, targets)
         a = read_npz(folder / "matrix.npz")
-        X = sparse.csr_array((a["data"], a["indices"], a["indptr"]), shape=tuple(a["shape"]))
+        width = np.int32 if len(a["data"]) <= np.iinfo(np.int32).max else np.int64
+        at = a["indices"].astype(width), a["indptr"].astype(width)
+        X = sparse.csr_array((a["data"], *at), shape=tuple(a["shape"]))
         return cls(X, rows, a["w0"], a["household_id"], facts["made_of"])
 
 

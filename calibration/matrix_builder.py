@@ -11,8 +11,8 @@ its record wherever it lives. Then each record is simulated once and its clones 
 values. What depends on what is declared by the engine; one variable that reads the state is
 enough for all rows to take the exact way above.
 
-Rows that share a variable and constraints share one vector of household values: it is
-computed once and its nonzeros are scattered to the rows by the column's area code.
+Rows that share a variable and constraints share one vector of household values, of which
+only nonzeros are kept; `calibration.measures` scatters them to the rows by area.
 
 Axes: targets i in [0, T), columns j = clone * R + record in [0, C). Values are computed
 in float64 and stored in float32.
@@ -20,29 +20,29 @@ in float64 and stored in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from calibration import __version__
 from calibration.clones import Clones
 from calibration.constraints import engine_outputs, household_values
-from calibration.crosswalk import GeographyAssignment
 from calibration.engines import Translates, load_engine
 from calibration.errors import MatrixError
-from calibration.geography import Level
 from calibration.materialise import GEOGRAPHY_COLUMNS
 from calibration.matrix import CalibrationMatrix
+from calibration.measures import Measures, place, scatter
 from calibration.targets import Signature, Target, check_spelling
 
-__all__ = ["build_matrix", "simulate_columns"]
+__all__ = ["build_matrix", "measure", "simulate_columns"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Part: TypeAlias = tuple[Ints, NDArray[np.float32]]
 CHUNK = 25_000  # columns simulated at once; bounds memory, never changes a value
 
 
@@ -90,19 +90,48 @@ def build_matrix(
     geography = clones.geography
     _check_rows(targets)
     _check_start(w0, geography.n_columns)
+    measures = measure(clones, targets, chunk=chunk, executor=executor, observe=observe)
+    X = scatter(measures, *place(measures.signatures, targets, geography), len(targets))
+    made_of = clones.made_of() | {"package": __version__}
+    return CalibrationMatrix(X, list(targets), w0, clones.household_id, made_of)
+
+
+def measure(
+    clones: Clones,
+    targets: Sequence[Target],
+    *,
+    chunk: int = CHUNK,
+    executor: Executor | None = None,
+    observe: Callable[[int, int], None] | None = None,
+) -> Measures:
+    """Simulate all columns and keep what each is worth to each measure.
+
+    X, and its forms in `calibration.compact`, are made of the result. Parameters and errors
+    are those of `build_matrix`.
+
+    Returns
+    -------
+    Measures
+        Of the signatures of the targets, sorted.
+    """
+    _check_rows(targets)
     if chunk < 1:
         raise MatrixError(f"chunks of {chunk} columns; give at least 1")
     signatures = sorted({target.signature for target in targets})
-    values = np.empty((len(signatures), geography.n_columns), dtype=np.float32)
+    parts = _simulated_chunks(clones, signatures, chunk, executor)
+    seen = _watched(parts, clones.geography.n_columns, observe)
+    return Measures.collect(signatures, clones.geography.n_columns, seen)
+
+
+def _watched(
+    parts: Iterable[Part], total: int, observe: Callable[[int, int], None] | None
+) -> Iterator[Part]:
     done = 0
-    for columns, part in _simulated_chunks(clones, signatures, chunk, executor):
-        values[:, columns] = part
+    for columns, values in parts:
+        yield columns, values
         done += len(columns)
         if observe is not None:
-            observe(done, geography.n_columns)
-    X = _scatter(values, signatures, targets, geography)
-    made_of = clones.made_of() | {"package": __version__}
-    return CalibrationMatrix(X, list(targets), w0, clones.household_id, made_of)
+            observe(done, total)
 
 
 def _check_rows(targets: Sequence[Target]) -> None:
@@ -145,7 +174,7 @@ def simulate_columns(
 
 def _simulated_chunks(
     clones: Clones, signatures: Sequence[Signature], chunk: int, executor: Executor | None
-) -> Iterator[tuple[Ints, NDArray[np.float32]]]:
+) -> Iterator[Part]:
     """Yield the columns and values of every chunk, in one fixed order."""
     geography = clones.geography
     R, N = geography.n_records, geography.n_clones
@@ -197,32 +226,3 @@ def _remote(
     clones: Clones, engine: tuple[str, str], columns: Ints, signatures: Sequence[Signature]
 ) -> NDArray[np.float32]:
     return simulate_columns(replace(clones, engine=load_engine(*engine)), columns, signatures)
-
-
-def _scatter(
-    values: NDArray[np.float32],
-    signatures: Sequence[Signature],
-    targets: Sequence[Target],
-    geography: GeographyAssignment,
-) -> sparse.csr_array:
-    """Place the nonzeros of each signature's values in the rows of its areas."""
-    rows_of: dict[tuple[Signature, Level], dict[int, int]] = {}
-    for i, target in enumerate(targets):
-        rows_of.setdefault((target.signature, target.level), {})[target.code] = i
-    rows, columns, data = [], [], []
-    for (signature, level), row_of in rows_of.items():
-        value = values[signatures.index(signature)]
-        codes = np.array(sorted(row_of))
-        code = geography.code(level)
-        place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
-        here = np.flatnonzero((codes[place] == code) & (value != 0))
-        rows.append(np.array([row_of[c] for c in codes])[place[here]])
-        columns.append(here)
-        data.append(value[here])
-    coo = sparse.coo_array(
-        (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))),
-        shape=(len(targets), geography.n_columns),
-    )
-    X = coo.tocsr()
-    X.sort_indices()
-    return X

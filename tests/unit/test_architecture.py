@@ -30,8 +30,8 @@ def words(text: str) -> list[str]:
 
 FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
-    targets strata target_database constraints materialise takeup clones matrix h5_layout
-    forest qrf predictors imputer keeping
+    targets strata target_database constraints materialise takeup clones measures compact
+    matrix h5_layout forest qrf predictors imputer keeping
 """)
 
 ROOMS = {

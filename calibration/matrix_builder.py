@@ -6,10 +6,8 @@ themselves. Columns are grouped by state, cut into chunks, materialised with the
 counties, takeup flags and state-dependent inputs, and simulated. That is exact, and each
 chunk is independent of the others, so states can run side by side.
 
-Where nothing that the rows read depends on the place or on takeup, a clone has the values of
-its record wherever it lives. Then each record is simulated once and its clones take over the
-values. What depends on what is declared by the engine; one variable that reads the state is
-enough for all rows to take the exact way above.
+Where nothing that a row reads depends on a county or on takeup, a clone has the values of its
+record as a resident of its state, and may take them from there: `calibration.gather`.
 
 Rows that share a variable and constraints share one vector of household values, of which
 only nonzeros are kept; `calibration.measures` scatters them to the rows by area.
@@ -20,10 +18,10 @@ in float64 and stored in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +29,9 @@ from numpy.typing import NDArray
 from calibration import __version__
 from calibration.clones import Clones
 from calibration.constraints import engine_outputs, household_values
-from calibration.engines import Translates, load_engine
+from calibration.engines import load_engine
 from calibration.errors import MatrixError
-from calibration.materialise import GEOGRAPHY_COLUMNS
+from calibration.gather import Way, residents, routes
 from calibration.matrix import CalibrationMatrix
 from calibration.measures import Measures, place, scatter
 from calibration.targets import Signature, Target, check_spelling
@@ -42,7 +40,6 @@ __all__ = ["build_matrix", "measure", "simulate_columns"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Part: TypeAlias = tuple[Ints, NDArray[np.float32]]
 CHUNK = 25_000  # columns simulated at once; bounds memory, never changes a value
 
 
@@ -52,6 +49,7 @@ def build_matrix(
     *,
     w0: Floats,
     chunk: int = CHUNK,
+    gather: bool | None = None,
     executor: Executor | None = None,
     observe: Callable[[int, int], None] | None = None,
 ) -> CalibrationMatrix:
@@ -67,11 +65,14 @@ def build_matrix(
         Weights to start from, greater than 0; stored with the matrix.
     chunk : int
         Columns simulated at once, at least 1. Any value gives the same bits.
+    gather : bool, optional
+        Whether measures that `calibration.gather` serves take its shortcut, which has the
+        same bits; by default where it serves all of them.
     executor : concurrent.futures.Executor, optional
         Where chunks run; here, one after the other, by default. A worker finds the engine
         by its name, and refuses one of another version.
     observe : callable, optional
-        Called with (columns done, all columns) after each chunk.
+        Called with (columns simulated, columns to simulate) after each chunk.
 
     Returns
     -------
@@ -90,7 +91,9 @@ def build_matrix(
     geography = clones.geography
     _check_rows(targets)
     _check_start(w0, geography.n_columns)
-    measures = measure(clones, targets, chunk=chunk, executor=executor, observe=observe)
+    measures = measure(
+        clones, targets, chunk=chunk, gather=gather, executor=executor, observe=observe
+    )
     X = scatter(measures, *place(measures.signatures, targets, geography), len(targets))
     made_of = clones.made_of() | {"package": __version__}
     return CalibrationMatrix(X, list(targets), w0, clones.household_id, made_of)
@@ -101,6 +104,7 @@ def measure(
     targets: Sequence[Target],
     *,
     chunk: int = CHUNK,
+    gather: bool | None = None,
     executor: Executor | None = None,
     observe: Callable[[int, int], None] | None = None,
 ) -> Measures:
@@ -118,20 +122,21 @@ def measure(
     if chunk < 1:
         raise MatrixError(f"chunks of {chunk} columns; give at least 1")
     signatures = sorted({target.signature for target in targets})
-    parts = _simulated_chunks(clones, signatures, chunk, executor)
-    seen = _watched(parts, clones.geography.n_columns, observe)
-    return Measures.collect(signatures, clones.geography.n_columns, seen)
-
-
-def _watched(
-    parts: Iterable[Part], total: int, observe: Callable[[int, int], None] | None
-) -> Iterator[Part]:
-    done = 0
-    for columns, values in parts:
-        yield columns, values
-        done += len(columns)
-        if observe is not None:
-            observe(done, total)
+    short = _short(clones, signatures, gather=gather)
+    long = [signature for signature in signatures if signature not in short]
+    of_records, states = _record_tasks(clones, short, chunk)
+    of_columns = _column_tasks(clones, long, chunk)
+    results = _results([*of_records, *of_columns], executor, observe)
+    C, made = clones.geography.n_columns, []
+    if short:
+        found = np.concatenate(list(islice(results, len(of_records))), axis=1)
+        by_state = found.reshape(len(short), -1, clones.geography.n_records).swapaxes(0, 1)
+        by_state = np.broadcast_to(by_state, (len(states), *by_state.shape[1:]))
+        made.append(Measures.gather(short, by_state, states, clones.geography))
+    if long:
+        parts = ((task.columns, part) for task, part in zip(of_columns, results, strict=True))
+        made.append(Measures.collect(long, C, parts))
+    return Measures.merge(made)
 
 
 def _check_rows(targets: Sequence[Target]) -> None:
@@ -172,54 +177,90 @@ def simulate_columns(
     return np.array(rows, dtype=np.float32)
 
 
-def _simulated_chunks(
-    clones: Clones, signatures: Sequence[Signature], chunk: int, executor: Executor | None
-) -> Iterator[Part]:
-    """Yield the columns and values of every chunk, in one fixed order."""
-    geography = clones.geography
-    R, N = geography.n_records, geography.n_clones
-    if _follows_the_record(clones, signatures):
-        groups, copies = [np.arange(R)], N  # the columns of clone 0
-    else:
-        groups = [np.flatnonzero(geography.state == code) for code in np.unique(geography.state)]
-        copies = 1
-    tasks = [g[i : i + chunk] for g in groups for i in range(0, len(g), chunk)]
-    for columns, part in zip(tasks, _parts(clones, tasks, signatures, executor), strict=True):
-        yield np.add.outer(np.arange(copies) * R, columns).ravel(), np.tile(part, copies)
+# -- tasks -----------------------------------------------------------------------------
 
 
-def _parts(
-    clones: Clones,
-    tasks: Sequence[Ints],
-    signatures: Sequence[Signature],
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Some columns of some clones, and what is wanted of them."""
+
+    clones: Clones
+    columns: Ints
+    signatures: Sequence[Signature]
+
+
+def _short(
+    clones: Clones, signatures: Sequence[Signature], *, gather: bool | None
+) -> list[Signature]:
+    """List the measures that take the shortcut."""
+    ways = [route.way for route in routes(clones, signatures)]
+    if gather is None:  # where every column is simulated anyway, nothing would be saved
+        gather = Way.COLUMN not in ways
+    return [s for s, way in zip(signatures, ways, strict=True) if gather and way is not Way.COLUMN]
+
+
+def _record_tasks(
+    clones: Clones, signatures: Sequence[Signature], chunk: int
+) -> tuple[list[_Task], list[int]]:
+    """Simulate the records in each state, or in one if none of the measures reads the state."""
+    if not signatures:
+        return [], []
+    states = np.unique(clones.geography.state).tolist()
+    by_state = any(route.way is Way.STATE for route in routes(clones, signatures))
+    groups = _cut(np.arange(clones.geography.n_records), chunk)
+    tasks = [
+        _Task(of_state, columns, signatures)
+        for state in (states if by_state else states[:1])
+        for of_state in [residents(clones, state)]
+        for columns in groups
+    ]
+    return tasks, states
+
+
+def _column_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -> list[_Task]:
+    """Simulate every column, state by state."""
+    if not signatures:
+        return []
+    state = clones.geography.state
+    groups = [np.flatnonzero(state == code) for code in np.unique(state)]
+    return [_Task(clones, part, signatures) for group in groups for part in _cut(group, chunk)]
+
+
+def _cut(columns: Ints, chunk: int) -> list[Ints]:
+    return [columns[i : i + chunk] for i in range(0, len(columns), chunk)]
+
+
+def _results(
+    tasks: Sequence[_Task],
     executor: Executor | None,
+    observe: Callable[[int, int], None] | None,
 ) -> Iterator[NDArray[np.float32]]:
+    """Yield the values of every task, in order."""
+    done, total = 0, sum(len(task.columns) for task in tasks)
+    for task, part in zip(tasks, _parts(tasks, executor), strict=True):
+        done += len(task.columns)
+        if observe is not None:
+            observe(done, total)
+        yield part
+
+
+def _parts(tasks: Sequence[_Task], executor: Executor | None) -> Iterator[NDArray[np.float32]]:
     if executor is None:
-        for columns in tasks:
-            yield simulate_columns(clones, columns, signatures)
+        for task in tasks:
+            yield simulate_columns(task.clones, task.columns, task.signatures)
         return
-    parts = replace(clones, engine=None)  # each process loads its own engine by name
-    engine = clones.engine.name, clones.engine.version
-    futures = [executor.submit(_remote, parts, engine, c, signatures) for c in tasks]
+    futures = [
+        executor.submit(
+            _remote,
+            replace(task.clones, engine=None),  # each process loads its own engine by name
+            (task.clones.engine.name, task.clones.engine.version),
+            task.columns,
+            task.signatures,
+        )
+        for task in tasks
+    ]
     for future in futures:
         yield future.result()
-
-
-def _follows_the_record(clones: Clones, signatures: Sequence[Signature]) -> bool:
-    """Tell whether all values are those of the record, wherever the clone lives."""
-    if isinstance(clones.engine, Translates):
-        return False  # its columns have other names: which of them are by state is not known here
-    read = {variable for variable, _ in signatures}
-    read |= {constraint.variable for _, constraints in signatures for constraint in constraints}
-    outputs = clones.engine.outputs
-    for name in read & set(outputs):
-        if not outputs[name].inputs:
-            return False  # an engine that declares nothing may read anything
-        read |= outputs[name].inputs
-    dataset = clones.dataset
-    changing = {*GEOGRAPHY_COLUMNS, "clone_index", *(p.flag for p in clones.programmes)}
-    changing |= {name for name in read if name in dataset and dataset.is_by_state(name)}
-    return not read & changing
 
 
 def _remote(

@@ -135,6 +135,14 @@ class Measures:
         values = sparse.csr_array((np.concatenate(data), np.concatenate(columns), ends), shape)
         return cls(tuple(signatures), values)
 
+    @classmethod
+    def merge(cls, parts: Sequence[Measures]) -> Measures:
+        """Put measures of the same columns together, sorted by signature."""
+        signatures = [signature for part in parts for signature in part.signatures]
+        order = sorted(range(len(signatures)), key=signatures.__getitem__)
+        values = sparse.csr_array(sparse.vstack([part.values for part in parts], format="csr"))
+        return cls(tuple(signatures[m] for m in order), values[order])
+
     def of(self, measure: int) -> tuple[NDArray[np.int32], Singles]:
         """Give the columns, ascending, and values that a measure is not zero for."""
         begin, end = self.values.indptr[measure : measure + 2]

@@ -49,7 +49,7 @@ ROOMS = {
     "sources": ["source_impute", "source_predictors"],
     "takeup": ["thresholds"],
     "targets": ["published", "selection", "soi", "uprating"],
-    "matrix": ["matrix_builder"],
+    "matrix": ["gather", "matrix_builder"],
     "fit": words("""l0 l0.arguments l0.device l0.device_matrix l0.device_noise l0.forms l0.gates
               l0.noise l0.objective l0.options l0.phases l0.portable l0.problem l0.run
               l0.state select"""),

@@ -12,12 +12,12 @@ import stub_engine
 from scipy import sparse
 from small_world import target, toy_world, world
 
-from calibration import engines, toy
+from calibration import engines
 from calibration.errors import DatasetError, EngineError, FileError, MatrixError, TargetError
 from calibration.files import read_json, read_npz, write_json, write_npz
 from calibration.geography import Level
 from calibration.matrix import CalibrationMatrix, RowStatus
-from calibration.matrix_builder import _follows_the_record, build_matrix, simulate_columns
+from calibration.matrix_builder import build_matrix, simulate_columns
 from calibration.rng import key, uniform
 
 NATION, STATE = Level.NATION, Level.STATE
@@ -424,27 +424,3 @@ def test_half_a_matrix_is_an_error(tmp_path, matrix):
     (tmp_path / "matrix.npz").unlink()
     with pytest.raises(FileError, match=r"matrix\.npz"):
         CalibrationMatrix.load(tmp_path)
-
-
-def test_an_engine_with_columns_of_its_own_takes_the_exact_way():
-    """Its inputs have other names than the records' columns, so nothing is known of them."""
-
-    class Native:
-        """The toy engine, as if it were one that translates."""
-
-        @property
-        def refused(self):
-            return {}
-
-        def native(self, dataset):
-            return dataset
-
-        def __getattr__(self, name):
-            return getattr(toy.after("matrix").engine, name)
-
-    clones = toy.after("matrix").clones
-    rent = [("rent", ())]
-    assert not _follows_the_record(clones, rent)  # a column by state
-    age = [("age", ())]
-    assert _follows_the_record(clones, age)
-    assert not _follows_the_record(replace(clones, engine=Native()), age)

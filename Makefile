@@ -41,14 +41,30 @@ check-python:
 check-browser:
 	@for name in "$${CHROMIUM:-chromium}" chromium-browser google-chrome; do command -v "$$name" >/dev/null && exit; done; { echo "make: no Chromium for the browser checks; apt-get install chromium, or set CHROMIUM=" >&2; exit 1; }
 
+# What the package, its tests and its engines need. Written only when that changes, so that a new
+# version number or lint rule in pyproject.toml makes no new environment.
+.stamps/requirements.txt .stamps/engine-requirements.txt &: pyproject.toml | check-python
+	@mkdir -p .stamps
+	@$(PYTHON) -c "$$REQUIREMENTS"
+
+define REQUIREMENTS
+import pathlib, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extra = project["optional-dependencies"]
+for name, more in {"requirements": ("test", "docs"), "engine-requirements": ("policyengine", "taxcalc")}.items():
+    path = pathlib.Path(f".stamps/{name}.txt")
+    text = "\n".join(sum((extra[e] for e in more), project["dependencies"])) + "\n"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+endef
+export REQUIREMENTS
+
 # The environment, with the tested versions. torch comes first and alone, so that the exact
 # version of constraints.txt decides which build is taken.
-.stamps/env: constraints.txt pyproject.toml | check-python
-	@mkdir -p .stamps
+.stamps/env: constraints.txt .stamps/requirements.txt | check-python
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --constraint constraints.txt setuptools wheel
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print("\n".join(p["dependencies"] + e["test"] + e["docs"]))' > .stamps/requirements.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .stamps/requirements.txt
 	@touch $@
 
@@ -91,17 +107,21 @@ slow: .stamps/wheel
 	$(BIN)/pytest -m slow tests/unit tests/property tests/docs tests/site
 
 # The real engines, in an environment of their own: without them everything else must work.
-.stamps/engines: constraints.txt pyproject.toml .stamps/wheel
+.stamps/engines-env: constraints.txt .stamps/engine-requirements.txt | check-python
 	$(PYTHON) -m venv --clear .venv-engines
 	.venv-engines/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	.venv-engines/bin/pip install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[policyengine,taxcalc]" hypothesis pytest
+	.venv-engines/bin/pip install --quiet --constraint constraints.txt --requirement .stamps/engine-requirements.txt hypothesis pytest
+	@touch $@
+
+.stamps/engines: .stamps/engines-env .stamps/wheel
+	.venv-engines/bin/pip install --quiet --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
 engines: .stamps/engines
 	.venv-engines/bin/pytest tests/engines
 
 toy: .stamps/wheel
-	$(BIN)/python -m calibration.toy_data.generate toy_data
+	$(BIN)/python -P -m calibration.toy_data.generate toy_data  # -P: the wheel, not this folder
 
 clean:
 	rm -rf $(VENV) .venv-engines .stamps build dist site *.egg-info

@@ -224,7 +224,7 @@ def _search(
         ended = trial.status is not None
         if nearest is None or distance < nearest[0] or ended:
             nearest = (distance, trial)
-        following = _next_penalty(trials, budget, highest)
+        following = _next_penalty(trials, budget, problem.n_columns, highest)
         if ended or _is_near(retained, budget, floor) or following is None:
             return nearest[1], trials
         penalty = following
@@ -246,14 +246,19 @@ def _highest(problem: Problem) -> float:
     return _rounded(_HIGHEST * min(max(nothing, 1.0, start), 1e12))  # finite if squared in float32
 
 
-def _next_penalty(trials: list[Trial], budget: int, highest: float = _HIGHEST) -> float | None:
+def _next_penalty(
+    trials: list[Trial], budget: int, columns: int, highest: float = _HIGHEST
+) -> float | None:
     """Where to look next; None if looking further cannot help."""
     if len(trials) >= _TRIALS:
         return None
     tried = {trial.penalty for trial in trials}
     bracket = _bracket(trials, budget)
     if bracket is not None:
-        looks = (_rounded(10 ** _point(*bracket, budget, even=even)) for even in (False, True))
+        # A chord that lands on one side again and again creeps along a bend: halve instead.
+        creeps = len({trial.retained >= budget for trial in trials[-3:]}) == 1
+        points = (_point(*bracket, budget, columns, even=even) for even in (creeps, not creeps))
+        looks = (_rounded(10**point) for point in points)
         return next((penalty for penalty in looks if penalty not in tried), None)
     step = 10.0**2 ** (len(trials) - 1)  # one decade out, then two, then four
     up = trials[-1].retained >= budget
@@ -279,12 +284,17 @@ def _bracket(trials: list[Trial], budget: int) -> tuple[Trial, Trial] | None:
     )
 
 
-def _point(one: Trial, two: Trial, budget: int, *, even: bool) -> float:
+def _point(one: Trial, two: Trial, budget: int, columns: int, *, even: bool) -> float:
     """Find a log10 penalty between two trials: on their chord at the budget, or halfway."""
     x1, x2 = (math.log10(max(trial.penalty, _LOWEST)) for trial in (one, two))
-    y1, y2 = (math.log(max(trial.retained, 0.5)) for trial in (one, two))
-    share = 0.5 if even else (math.log(budget) - y1) / (y2 - y1)
+    y1, y, y2 = (_log_odds(count, columns) for count in (one.retained, budget, two.retained))
+    share = 0.5 if even else (y - y1) / (y2 - y1)
     return x1 + (x2 - x1) * min(max(share, 0.1), 0.9)
+
+
+def _log_odds(count: int, columns: int) -> float:
+    """Log odds of a share; none and all count as half a column away from that."""
+    return math.log(max(count, 0.5) / max(columns - count, 0.5))
 
 
 def _rounded(penalty: float) -> float:

@@ -199,22 +199,37 @@ def test_the_search_is_short_and_its_penalties_are_readable():
 def test_the_search_brackets_a_count_even_if_it_does_not_fall_steadily():
     """The next penalty lies between neighbours on both sides, wherever they are."""
     uneven = [Trial(1e-4, 150), Trial(1e-3, 80), Trial(1e-2, 120), Trial(1e-1, 20)]
-    assert 1e-3 < _next_penalty(uneven, 100) < 1e-2  # 80 and 120 are the nearest pair
-    assert _next_penalty([Trial(1e-4, 150)], 100) == 1e-3
-    assert _next_penalty([Trial(1e-4, 50)], 100) == 1e-5
-    assert _next_penalty([Trial(1e-4, 50), Trial(1e-5, 50), Trial(1e-7, 51)], 100) == 1e-11
+    assert 1e-3 < _next_penalty(uneven, 100, 200) < 1e-2  # 80 and 120 are the nearest pair
+    assert _next_penalty([Trial(1e-4, 150)], 100, 200) == 1e-3
+    assert _next_penalty([Trial(1e-4, 50)], 100, 200) == 1e-5
+    assert _next_penalty([Trial(1e-4, 50), Trial(1e-5, 50), Trial(1e-7, 51)], 100, 200) == 1e-11
     below = [Trial(1e-4, 50), Trial(1e-5, 50), Trial(1e-7, 51), Trial(1e-11, 51)]
-    assert _next_penalty(below, 100) == 0.0
-    assert _next_penalty([*below, Trial(0.0, 51)], 100) is None
-    assert 0 < _next_penalty([Trial(0.0, 60), Trial(1e-11, 40)], 50) < 1e-11
-    assert _next_penalty([Trial(1.00, 60), Trial(1.01, 40)], 50) is None
+    assert _next_penalty(below, 100, 200) == 0.0
+    assert _next_penalty([*below, Trial(0.0, 51)], 100, 200) is None
+    assert 0 < _next_penalty([Trial(0.0, 60), Trial(1e-11, 40)], 50, 200) < 1e-11
+    assert _next_penalty([Trial(1.00, 60), Trial(1.01, 40)], 50, 200) is None
     above = [Trial(1e-4, 150), Trial(1e-3, 150), Trial(1e-1, 150), Trial(1e3, 150)]
-    assert _next_penalty(above, 100) == 1e6  # not 1e11, and not the end either
-    assert _next_penalty([*above, Trial(1e6, 150)], 100) is None
-    assert _next_penalty(above, 100, 1e9) == 1e9
-    assert 1e3 < _next_penalty([*above, Trial(1e6, 0)], 100) < 1e6
+    assert _next_penalty(above, 100, 200) == 1e6  # not 1e11, and not the end either
+    assert _next_penalty([*above, Trial(1e6, 150)], 100, 200) is None
+    assert _next_penalty(above, 100, 200, 1e9) == 1e9
+    assert 1e3 < _next_penalty([*above, Trial(1e6, 0)], 100, 200) < 1e6
     steep = [Trial(1e-4, 60), Trial(1e-2, 0)]  # the chord alone would move by a hundredth
-    assert _next_penalty(steep, 50) == 1.58e-4
+    assert _next_penalty(steep, 50, 200) == 1.58e-4
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("middle", "power"), [(3e-8, 0.5), (1e-6, 2.0), (3e-9, 1.3)])
+def test_a_smooth_curve_needs_few_trials(budget, middle, power):
+    """Where the share falls along an S, wherever and however steeply, six trials suffice."""
+    columns = 280_005
+    wanted, trials, penalty = round(budget * columns), [], 1e-4
+    while penalty is not None:
+        trials.append(Trial(penalty, round(columns / (1 + (penalty / middle) ** power))))
+        if _is_near(trials[-1].retained, wanted, 0):
+            break
+        penalty = _next_penalty(trials, wanted, columns)
+    assert _is_near(trials[-1].retained, wanted, 0)
+    assert len(trials) <= 6
 
 
 def test_a_fit_that_diverges_ends_the_search():

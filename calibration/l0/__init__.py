@@ -38,11 +38,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
 from calibration.l0.arguments import UnreachableRow
+from calibration.l0.controlled import gate_phase, refit_phase
 from calibration.l0.device import device_refit, run_device_gates
 from calibration.l0.gates import open_probability
 from calibration.l0.objective import HISTORY
 from calibration.l0.options import L0Options
-from calibration.l0.phases import run_gates, run_refit
 from calibration.l0.problem import Problem
 from calibration.l0.run import EpochStep, Run, Status, start_run
 from calibration.l0.state import Checkpoint
@@ -200,8 +200,10 @@ def fit_l0(
         X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
     )
     run = start_run(problem, options, noise=noise, resume=resume)
+    if device is not None and options.controlled:
+        raise FitError("controls of weights run without a device; leave out one of the two")
     if device is None:
-        return finish(run, run_gates(run, observe), observe)
+        return finish(run, gate_phase(run, observe), observe)
     return finish(run, run_device_gates(run, device, observe), observe, device)
 
 
@@ -218,7 +220,7 @@ def finish(
     run : Run
         Its gate phase has ended or stopped.
     status : Status or None
-        What `run_gates` returned: None if the phase is over.
+        What the gate phase returned: None if the phase is over.
     observe : function of an `EpochStep`, optional
     device : str, optional
         Where to run the refit, as for `fit_l0`.
@@ -231,7 +233,7 @@ def finish(
     weights, kept = run.median()
     if status is None:
         if options.refit and device is None:
-            status, weights = run_refit(run, observe)
+            status, weights = refit_phase(run, observe)
         elif options.refit and device is not None:
             status, weights = device_refit(run, device, observe)
         else:

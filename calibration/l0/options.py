@@ -30,10 +30,13 @@ _CHOICES = {
     "l2_on": ("gated", "ungated"),
     "schedule": ("constant", "cosine"),
     "dtype": ("float64", "float32"),
+    "price": ("uniform", "norm"),
 }
 _NOT_NEGATIVE = ("penalty", "l2", "weight_jitter", "logit_jitter", "adam_epsilon")
 _NOT_NEGATIVE += ("refit_tolerance",)
 _POSITIVE = ("temperature", "learning_rate", "refit_learning_rate")
+_CONTROLS = ("cap", "ess_floor", "mass")
+_OFF = {"price": "uniform", "cap": None, "ess_floor": None, "mass": None}
 _COUNTS = ("epochs", "refit_epochs", "log_every", "seed")
 
 
@@ -106,6 +109,15 @@ class L0Options:
     dtype : {"float64", "float32"}
         Type of the parameters and Adam moments between epochs; arithmetic and sums are
         float64 either way. "float32" halves the memory.
+    price : {"uniform", "norm"}
+        What a column costs: lambda_0, or lambda_0 times its share in the targets; see
+        `calibration.l0.controls`, as for the next three.
+    cap : float, optional
+        Largest w_j / w0_j.
+    ess_floor : float, optional
+        Least effective sample size (sum w)^2 / sum w^2; needs the refit.
+    mass : float, optional
+        What the weights have to sum to; needs the refit.
 
     Raises
     ------
@@ -134,6 +146,10 @@ class L0Options:
     refit_tolerance: float = 5e-4
     log_every: int = 10
     dtype: Literal["float64", "float32"] = "float64"
+    price: Literal["uniform", "norm"] = "uniform"
+    cap: float | None = None
+    ess_floor: float | None = None
+    mass: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -152,6 +168,20 @@ class L0Options:
         if not _is_finite(self.keep_probability) or not 0 < self.keep_probability < 1:
             self._refuse("keep_probability", "a probability strictly between 0 and 1")
         self._check_stretch()
+        self._check_controls()
+
+    @property
+    def controlled(self) -> bool:
+        """Whether any control of `calibration.l0.controls` is on."""
+        return any(getattr(self, name) != off for name, off in _OFF.items())
+
+    def _check_controls(self) -> None:
+        for name in _CONTROLS:
+            value = getattr(self, name)
+            if value is not None and not (_is_finite(value) and value > 0):
+                self._refuse(name, "a finite number > 0, or None")
+            if value is not None and name != "cap" and not self.refit:
+                self._refuse(name, "None, or turn refit on: only the refit can hold it")
 
     def _check_stretch(self) -> None:
         pair = self.stretch
@@ -246,8 +276,13 @@ class L0Options:
         Returns
         -------
         dict of str to value
+            Controls of weights are among them if they are on.
         """
-        return asdict(self)
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _OFF or value != _OFF[name]
+        }
 
 
 def _is_finite(value: object) -> bool:

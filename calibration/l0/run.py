@@ -17,6 +17,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.l0.controls import highest_weights
 from calibration.l0.gates import log_alpha_from, median_gates
 from calibration.l0.noise import GateNoise, given_noise, jitter, keyed_noise
 from calibration.l0.objective import HISTORY
@@ -107,7 +108,10 @@ class Run:
     def median(self) -> tuple[Floats, NDArray[np.bool_]]:
         """Give gated weights exp(theta) z (C,) and the survivors (C,) of the gate phase."""
         gates = median_gates(self.gates.parameters[1], self.options)
-        return exp(self.gates.parameters[0]) * gates, gates > 0
+        weights = exp(self.gates.parameters[0]) * gates
+        if self.options.cap is not None:  # theta is held to it, but rounds
+            weights = np.minimum(weights, highest_weights(self.problem, self.options))
+        return weights, gates > 0
 
     def checkpoint(self) -> Checkpoint:
         """Copy the state."""

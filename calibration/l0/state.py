@@ -243,11 +243,11 @@ class Checkpoint:
                 "group differ); resume with the inputs it was made with"
             )
         before, now = self.options.facts(), options.facts()
-        for name in before:
-            if name != "log_every" and before[name] != now[name]:
+        for name in before | now:
+            if name != "log_every" and before.get(name) != now.get(name):
                 raise FitError(
-                    f"the checkpoint was made with {name} = {before[name]!r}, not "
-                    f"{now[name]!r}; resume with equal options, or start a new fit"
+                    f"the checkpoint was made with {name} = {before.get(name)!r}, not "
+                    f"{now.get(name)!r}; resume with equal options, or start a new fit"
                 )
         if self.noise and self.noise != noise.name():
             raise FitError(

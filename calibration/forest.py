@@ -1,7 +1,7 @@
 """Grow trees and file every donor into their leaves.
 
 A tree splits the predictors so that donors in a leaf are alike in all targets at once.
-It grows on a bootstrap of the donors, survey weights in the splits, targets replaced by
+It grows on the donors or a bootstrap of them, survey weights in the splits, targets replaced by
 their weighted mid-ranks in (0, 1), so that no target's unit or tail decides alone. Then
 *all* donors go down the tree, and the leaves keep lists of them:
 
@@ -21,6 +21,7 @@ so the order of a file means nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,10 @@ from numpy.typing import NDArray
 from calibration.errors import ImputationError
 from calibration.rng import key, uniform
 
-__all__ = ["Leaves", "canonical_order", "fill", "grow"]
+__all__ = ["GROWERS", "Leaves", "canonical_order", "fill", "grow"]
+
+GROWERS = ("sklearn", "presorted")
+"""Who can grow trees; see `calibration.qrf.ForestOptions`."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -109,9 +113,11 @@ def grow(
     trees: int,
     min_leaf: int,
     feature_share: float,
+    bootstrap: bool,
+    grower: str,
     seed: int,
 ) -> list[Any]:
-    """Grow trees on bootstraps of the donors.
+    """Grow trees on the donors, or on bootstraps of them.
 
     Parameters
     ----------
@@ -119,31 +125,50 @@ def grow(
     Y : ndarray of float64, shape (n, q)
     weight : ndarray of float64, shape (n,)
         Greater than 0.
-    trees, min_leaf, feature_share, seed
+    trees, min_leaf, feature_share, bootstrap, grower, seed
         See `calibration.qrf.ForestOptions`.
 
     Returns
     -------
-    list of sklearn.tree._tree.Tree
+    list of sklearn.tree._tree.Tree or calibration.presorted.SmallTree
         T grown trees.
     """
-    from sklearn.tree import DecisionTreeRegressor
-
     n, p = X.shape
     ranks = np.column_stack([_midranks(y, weight) for y in Y.T])
     weight = weight * (n / weight.sum())
+    one = _one_by_sklearn if grower == "sklearn" else _one_presorted(X)
     grown = []
     for t in range(trees):
-        had = (uniform(seed, "bootstrap", t, np.arange(n)) * n).astype(np.int64)
-        tree = DecisionTreeRegressor(
-            min_samples_leaf=min_leaf,
-            max_features=max(1, round(feature_share * p)),
-            random_state=int(key(seed, "features", t) >> np.uint64(33)),
-        )
-        copies = np.bincount(had, minlength=n)
-        tree.fit(X, ranks, sample_weight=copies * weight, check_input=False)
-        grown.append(tree.tree_)
+        copies = np.ones(n, dtype=np.int64)
+        if bootstrap:
+            had = (uniform(seed, "bootstrap", t, np.arange(n)) * n).astype(np.int64)
+            copies = np.bincount(had, minlength=n)
+        tried = max(1, round(feature_share * p))
+        random = int(key(seed, "features", t) >> np.uint64(33))
+        grown.append(one(X, ranks, copies * weight, min_leaf, tried, random))
     return grown
+
+
+def _one_by_sklearn(  # noqa: PLR0917
+    X: Matrix, ranks: Floats, weight: Floats, min_leaf: int, tried: int, random: int
+) -> Any:
+    from sklearn.tree import DecisionTreeRegressor
+
+    tree = DecisionTreeRegressor(min_samples_leaf=min_leaf, max_features=tried, random_state=random)
+    return tree.fit(X, ranks, sample_weight=weight, check_input=False).tree_
+
+
+def _one_presorted(X: Matrix) -> Callable[..., Any]:
+    from calibration.presorted import Presorted
+
+    sorted_once = Presorted.of(X)
+
+    def one(
+        _: Matrix, ranks: Floats, weight: Floats, min_leaf: int, tried: int, random: int
+    ) -> Any:
+        return sorted_once.tree(ranks, weight, min_leaf=min_leaf, tried=tried, seed=random)
+
+    return one
 
 
 def fill(trees: list[Any], X: Matrix, weight: Floats, donor: Ints) -> Leaves:

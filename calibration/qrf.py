@@ -23,18 +23,18 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import ImputationError
-from calibration.forest import canonical_order, fill, grow
+from calibration.forest import GROWERS, canonical_order, fill, grow
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
-__all__ = ["ForestInputError", "ForestOptions", "QuantileForest"]
+__all__ = ["LARGE", "ForestInputError", "ForestOptions", "QuantileForest"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,6 +57,13 @@ class ForestOptions:
         donor.
     feature_share : float
         Share of the predictors tried at a split, in (0, 1].
+    bootstrap : bool
+        Whether each tree sees a sample of the donors with replacement, or all of them; then
+        trees differ by the predictors tried alone.
+    grower : {"sklearn", "presorted"}
+        Who grows the trees: scikit-learn, ready at once, or `calibration.presorted`, which is
+        compiled at its first use and quicker for thousands of donors. Each has random
+        streams of its own, so their draws differ as those of two seeds do.
 
     Raises
     ------
@@ -67,9 +74,13 @@ class ForestOptions:
     trees: int = 30
     min_leaf: int = 5
     feature_share: float = 0.5
+    bootstrap: bool = True
+    grower: Literal["sklearn", "presorted"] = "sklearn"
 
     def __post_init__(self) -> None:
         """Refuse what cannot grow a forest."""
+        if self.grower not in GROWERS:
+            raise ImputationError(f"grower is {self.grower!r}; give {' or '.join(GROWERS)}")
         for name in ("trees", "min_leaf"):
             if getattr(self, name) < 1:
                 raise ImputationError(f"{name} is {getattr(self, name)}; give at least 1")
@@ -77,12 +88,20 @@ class ForestOptions:
             raise ImputationError(f"feature_share is {self.feature_share}; give 0 < share <= 1")
 
 
+LARGE = ForestOptions(trees=10, min_leaf=10, feature_share=0.9, bootstrap=False, grower="presorted")
+"""Options for thousands of donors, as measured in `benchmarks/qrf.py`.
+
+A draw reads one leaf of one tree, so its law is as sharp as single trees are: they see all
+donors and nearly all predictors. More trees would draw no better, only average `quantiles`
+over more leaves."""
+
+
 class QuantileForest:
     """A regression forest whose leaves are drawn from; scikit-learn's estimator contract.
 
     Parameters
     ----------
-    trees, min_leaf, feature_share
+    trees, min_leaf, feature_share, bootstrap, grower
         See `ForestOptions`.
     seed : int
         Key of the bootstrap and of the features tried. No global generator is touched.
@@ -101,12 +120,21 @@ class QuantileForest:
     """
 
     def __init__(
-        self, trees: int = 30, min_leaf: int = 5, feature_share: float = 0.5, seed: int = 0
+        self,
+        trees: int = 30,
+        min_leaf: int = 5,
+        feature_share: float = 0.5,
+        seed: int = 0,
+        *,
+        bootstrap: bool = True,
+        grower: Literal["sklearn", "presorted"] = "sklearn",
     ) -> None:
         self.trees = trees
         self.min_leaf = min_leaf
         self.feature_share = feature_share
         self.seed = seed
+        self.bootstrap = bootstrap
+        self.grower: Literal["sklearn", "presorted"] = grower
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -135,7 +163,11 @@ class QuantileForest:
             If an option is not valid.
         """
         options = ForestOptions(
-            trees=self.trees, min_leaf=self.min_leaf, feature_share=self.feature_share
+            trees=self.trees,
+            min_leaf=self.min_leaf,
+            feature_share=self.feature_share,
+            bootstrap=self.bootstrap,
+            grower=self.grower,
         )
         X32, targets, weight = self._check(X, y, sample_weight)
         self.n_features_in_ = X32.shape[1]

@@ -38,13 +38,10 @@ from calibration.geography import STATE_LETTERS
 from calibration.rng import uniform
 
 __all__ = [
-    "CATEGORY",
     "CHILDREN",
     "NATION",
     "PROGRAMMES",
     "STATE",
-    "WIC",
-    "WIC_CATEGORIES",
     "Programme",
     "Threshold",
     "Thresholds",
@@ -62,10 +59,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-NATION, STATE, CHILDREN, CATEGORY = "nation", "state", "children", "category"
-
-WIC_CATEGORIES = ("PREGNANT", "POSTPARTUM", "BREASTFEEDING", "INFANT", "CHILD", "NONE")
-"""What column `wic_category` of a person may say."""
+NATION, STATE, CHILDREN = "nation", "state", "children"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,21 +74,19 @@ class Programme:
         Engine input that says whether a unit takes up.
     entity : str
         Who claims.
-    groups : {"nation", "state", "children", "category"}
-        What the rates differ by: nothing, the state, the number of children, or the
-        person's `wic_category`.
+    groups : {"nation", "state", "children"}
+        What the rates differ by: nothing, the state, or the number of children.
     eligible : str
         Engine output that, with all takeup on, is greater than 0 for the units that the
         rate is a share of.
     anchor : str or None
         Engine input in which a unit reports receipt; None if reports are not used, as
-        they cannot be where rates differ by children or by category.
+        they cannot be where rates differ by children.
 
     Raises
     ------
     TakeupError
-        If `groups` is not one of the four, or there is an anchor for groups that are not
-        places.
+        If `groups` is not one of the three, or there is an anchor for groups of children.
     """
 
     name: str
@@ -105,15 +97,14 @@ class Programme:
     anchor: str | None = None
 
     def __post_init__(self) -> None:
-        if self.groups not in (NATION, STATE, CHILDREN, CATEGORY):
+        if self.groups not in (NATION, STATE, CHILDREN):
             raise TakeupError(
-                f"groups of {self.name} are {self.groups!r}; choose nation, state, children or "
-                "category"
+                f"groups of {self.name} are {self.groups!r}; choose nation, state or children"
             )
-        if self.groups in (CHILDREN, CATEGORY) and self.anchor is not None:
+        if self.groups == CHILDREN and self.anchor is not None:
             raise TakeupError(
-                f"{self.name} has an anchor and groups by {self.groups}; pools are made by state, "
-                f"not by {self.groups}, so leave out the anchor"
+                f"{self.name} has an anchor and groups by children; pools are made by state, not "
+                "by children, so leave out the anchor"
             )
 
 
@@ -141,19 +132,7 @@ PROGRAMMES: tuple[Programme, ...] = (
     Programme(name="voluntary_filing", flag="would_file_taxes_voluntarily",
               entity="tax_unit", groups=NATION, eligible="tax_unit_is_filer"),
 )  # fmt: skip
-"""Every programme whose takeup is drawn where the engine reads its flag."""
-
-WIC: tuple[Programme, ...] = (
-    Programme(name="wic", flag="would_claim_wic", entity="person",
-              groups=CATEGORY, eligible="wic"),
-    Programme(name="wic_nutritional_risk", flag="is_wic_at_nutritional_risk", entity="person",
-              groups=CATEGORY, eligible="wic"),
-)  # fmt: skip
-"""Inputs of WIC, for survey files that tell each person's `wic_category`.
-
-No engine here has categories before it has simulated, so these are drawn on request:
-`resolve` and `with_takeup` take any programmes.
-"""
+"""Every programme whose takeup is drawn."""
 
 
 # -- the stored table ------------------------------------------------------------------
@@ -167,7 +146,7 @@ class Threshold:
     ----------
     programme : str
     group : str
-        "US", postal letters of a state, a number of children, or a WIC category.
+        "US", postal letters of a state, or a number of children.
     rate : float
         Published share of the pool that takes up.
     pool : float
@@ -308,8 +287,7 @@ def flags(dataset: Dataset, programme: Programme, thresholds: Thresholds) -> Boo
     -------
     ndarray of bool, shape (unit,)
     """
-    groups, index = _groups(dataset, programme)
-    threshold = thresholds.of(programme.name, groups)[index]
+    threshold = thresholds.of(programme.name, group_of_units(dataset, programme))
     below = draws(dataset, programme, thresholds.seed) < threshold
     return below | reports(dataset, programme)
 
@@ -344,24 +322,14 @@ def reports(dataset: Dataset, programme: Programme) -> Bools:
 
 
 def group_of_units(dataset: Dataset, programme: Programme) -> NDArray[np.str_]:
-    """Give the threshold group of each unit, shape (unit,): "US", letters, number, category."""
-    labels, index = _groups(dataset, programme)
-    return labels[index]
-
-
-def _groups(dataset: Dataset, programme: Programme) -> tuple[NDArray[np.str_], Ints]:
-    """List the groups that there are, and which of them each unit is in, shape (unit,)."""
+    """Give the threshold group of each unit, shape (unit,): "US", letters or a number."""
     if programme.groups == STATE:
-        state = dataset["state_fips"]
-        fips = np.unique(state)
-        labels = np.array([STATE_LETTERS.get(int(code), f"FIPS {code}") for code in fips])
-        return labels, np.searchsorted(fips, state)[dataset.household_of(programme.entity)]
+        state = dataset["state_fips"][dataset.household_of(programme.entity)]
+        fips, index = np.unique(state, return_inverse=True)
+        return np.array([STATE_LETTERS.get(int(code), f"FIPS {code}") for code in fips])[index]
     if programme.groups == CHILDREN:
-        found, index = np.unique(children(dataset), return_inverse=True)
-        return found.astype(str), index
-    if programme.groups == CATEGORY:
-        return np.unique(dataset["wic_category"], return_inverse=True)
-    return np.array(["US"]), np.zeros(dataset.size(programme.entity), dtype=np.int64)
+        return children(dataset).astype(str)
+    return np.full(dataset.size(programme.entity), "US")
 
 
 def children(dataset: Dataset) -> Ints:

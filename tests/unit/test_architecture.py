@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
 FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
     targets strata target_database constraints materialise takeup clones measures compact
-    matrix h5_layout forest qrf predictors imputer keeping
+    matrix h5_layout forest presorted qrf predictors imputer keeping
 """)
 
 ROOMS = {

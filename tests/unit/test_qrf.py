@@ -1,15 +1,18 @@
 """The forest draws from the conditional law of its donors, and from nothing else."""
 
 import random
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
 from calibration.errors import ImputationError
 from calibration.forest import Leaves
-from calibration.qrf import ForestInputError, ForestOptions, QuantileForest
+from calibration.presorted import Presorted
+from calibration.qrf import LARGE, ForestInputError, ForestOptions, QuantileForest
 from calibration.rng import uniform
 
 
@@ -147,6 +150,59 @@ def test_seed_changes_the_forest_and_nothing_else_does(feature_share):
     assert not np.array_equal(one, other)
 
 
+# -- who grows the trees -----------------------------------------------------------------
+
+
+def partition(tree, X):
+    """Name each row's leaf by the first row in it."""
+    _, first, leaf = np.unique(tree.apply(X), return_index=True, return_inverse=True)
+    return first[leaf]
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("min_leaf", [3, 7])  # with fewer, unlike splits gain the same
+def test_presorted_trees_are_those_of_scikit_learn(targets, min_leaf):
+    """With every predictor tried, both growers part the donors alike."""
+    rng = np.random.default_rng(6)
+    X, Y = rng.random((400, 4)).astype(np.float32), rng.random((400, targets))
+    w = rng.integers(0, 4, 400).astype(float)
+    mine = Presorted.of(X).tree(Y, w, min_leaf=min_leaf, tried=4, seed=1)
+    other = DecisionTreeRegressor(min_samples_leaf=min_leaf, random_state=0)
+    theirs = other.fit(X, Y, sample_weight=w).tree_
+    assert mine.node_count == theirs.node_count > 50
+    # Rows of weight 0 decide nothing; where two predictors part the rest alike, they may differ.
+    assert np.array_equal(partition(mine, X[w > 0]), partition(theirs, X[w > 0]))
+
+
+def test_a_presorted_split_is_never_between_equal_values():
+    """Rows that the predictors cannot tell apart, by float32 too, share a leaf; so do all alike."""
+    X = np.float32([[1], [1], [1], [np.nextafter(np.float32(1), np.float32(2))]])
+    grown = Presorted.of(X)
+    tree = grown.tree(
+        np.array([[0.0], [1.0], [2.0], [9.0]]), np.ones(4), min_leaf=1, tried=1, seed=0
+    )
+    leaf = tree.apply(X)
+    assert leaf[0] == leaf[1] == leaf[2] != leaf[3]
+    assert grown.tree(np.ones((4, 1)), np.ones(4), min_leaf=1, tried=1, seed=0).node_count == 1
+    assert grown.tree(np.ones((4, 2)), np.zeros(4), min_leaf=1, tried=1, seed=0).node_count == 1
+
+
+def test_the_options_for_many_donors_grow_the_same_law():
+    """The options LARGE: order, weight 0 and seed mean what they mean elsewhere."""
+    X, Y, w = donors(300)
+    w[::3] = 0
+    order, kept = np.random.default_rng(5).permutation(300), np.flatnonzero(w)
+
+    def drawn(rows, seed=0):
+        some = asdict(replace(LARGE, feature_share=0.5))  # of three predictors, not all
+        forest = QuantileForest(**some, seed=seed).fit(X[rows], Y[rows], w[rows])
+        return rows[forest.draw(X, *uniforms(300))]
+
+    assert np.array_equal(drawn(np.arange(300)), drawn(order))
+    assert np.array_equal(drawn(np.arange(300)), drawn(kept))
+    assert not np.array_equal(drawn(order), drawn(order, seed=1))
+
+
 # -- laws ------------------------------------------------------------------------------
 
 
@@ -208,6 +264,7 @@ def test_a_step_in_the_predictor_is_a_step_in_the_draws(drawn):
         ({"min_leaf": -1}, "min_leaf is -1"),
         ({"feature_share": 0.0}, "feature_share is 0"),
         ({"feature_share": 1.5}, r"feature_share is 1\.5"),
+        ({"grower": "sorted"}, "grower is 'sorted'; give sklearn or presorted"),
     ],
 )
 def test_options_that_grow_nothing_are_refused(options, message):

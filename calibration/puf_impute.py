@@ -42,7 +42,7 @@ from calibration.predictors import Predictor
 from calibration.puf_variables import PufVariable, groups, puf_variables
 from calibration.qrf import ForestOptions
 from calibration.retirement import impute_contributions
-from calibration.social_security import impute_parts
+from calibration.social_security import FEWEST_DONORS, impute_parts
 from calibration.stratify import donor_subsample
 from calibration.unemployment import impute_weeks
 
@@ -75,7 +75,7 @@ class PufOptions:
     top_percentile : float
         Rows of returns at or above this percentile of income are kept whatever happens.
     min_social_security_donors : int
-        Fewest survey recipients to learn the parts from.
+        Fewest survey recipients to learn the parts from; with fewer, age decides.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class PufOptions:
     grouping: Literal["joint", "sequential"] = "joint"
     donor_rows: int = 20_000
     top_percentile: float = 99.5
-    min_social_security_donors: int = 100
+    min_social_security_donors: int = FEWEST_DONORS
 
     def __post_init__(self) -> None:
         """Refuse what no stage could run with; sizes are checked where they are used."""
@@ -118,7 +118,7 @@ def double(dataset: Dataset) -> Dataset:
     ------
     ImputationError
         If the dataset is doubled already, has no weight, has ids too large to double, or
-        a column that ends in "_id" without being an id or a membership of an entity.
+        a column that ends in "_id" or "_weight" and is none that this function knows.
     """
     if "is_puf_clone" in dataset or "source_household_id" in dataset:
         raise ImputationError("the dataset has a PUF half already; double the base survey")
@@ -136,6 +136,11 @@ def double(dataset: Dataset) -> Dataset:
                 raise ImputationError(
                     f"{entity} column {name!r} looks like an id of something that has no table; "
                     "rename it or leave it out, lest it point at the wrong half"
+                )
+            elif name.endswith("_weight") and name != "household_weight":
+                raise ImputationError(
+                    f"{entity} column {name!r} looks like a weight, and would count both halves; "
+                    "leave it out: weights are those of the household"
                 )
             else:
                 tables[entity][name] = np.repeat(table[name], 2, axis=0)

@@ -9,8 +9,8 @@ survey, and
 The largest part takes what rounding leaves, so the sum is exact. Where shares cannot be
 had, because the survey has too few recipients or the shares drawn vanish, age decides: a
 person of 62, the earliest age for old-age benefits, or more is retired, a younger one
-disabled. The parts of the CPS half are the survey's answers and stay; a survey whose parts
-do not add up to its own total is refused.
+disabled. The parts of the CPS half are the survey's answers and stay, but for the cent that
+its rounding may leave; a survey whose parts do not add up to its own total is refused.
 
 Axes: persons (n,), parts k in the order of `PARTS`, shares (n, 4).
 
@@ -31,7 +31,15 @@ from calibration.imputer import SequentialImputer
 from calibration.predictors import Predictor
 from calibration.qrf import ForestOptions
 
-__all__ = ["EARLIEST_AGE", "PARTS", "by_age", "check_parts", "impute_parts", "split"]
+__all__ = [
+    "EARLIEST_AGE",
+    "FEWEST_DONORS",
+    "PARTS",
+    "by_age",
+    "check_parts",
+    "impute_parts",
+    "split",
+]
 
 PARTS = (
     "social_security_retirement",
@@ -42,6 +50,12 @@ PARTS = (
 """Reasons for a benefit, in the order of the share axis."""
 
 EARLIEST_AGE = 62.0
+
+FEWEST_DONORS = 10
+"""Recipients from which shares are learned; with fewer, age decides for everybody.
+
+A leaf has 5 rows unless asked otherwise, so 10 is where a tree can tell two kinds of
+recipient apart. The source asks for 100, which a survey of 60 households does not have."""
 
 ROUNDING = 0.01  # USD; what single precision may add to sums of benefits
 
@@ -115,7 +129,7 @@ def split(total: Floats, shares: Floats, age: Floats) -> Floats:
 
 
 def check_parts(survey: Dataset) -> None:
-    """Require that the parts of each person of a survey add up to the total.
+    """Require that the parts of each person of a survey are 0 or more and add up to the total.
 
     Parameters
     ----------
@@ -131,7 +145,14 @@ def check_parts(survey: Dataset) -> None:
         if name not in survey.person:
             raise ImputationError(f"the person table has no column {name!r}; the split needs it")
     total = np.asarray(survey["social_security"], dtype=np.float64)
-    parts = np.column_stack([survey[part] for part in PARTS]).sum(axis=1)
+    each = np.column_stack([survey[part] for part in PARTS])
+    if (low := (each < 0).any(axis=1)).any():
+        person = np.argmax(low)
+        raise ImputationError(
+            f"person {survey['person_id'][person]} has a part of social_security of "
+            f"{each[person].min():g}; a benefit is not negative ({low.sum()} persons)"
+        )
+    parts = each.sum(axis=1)
     if (odd := ~(np.abs(parts - total) <= ROUNDING)).any():
         person = np.argmax(odd)
         raise ImputationError(
@@ -180,7 +201,7 @@ def impute_parts(
     check_parts(dataset.take_households(np.flatnonzero(~dataset["is_puf_clone"])))
     total, age = dataset["social_security"], predictors["age"]
     known = np.column_stack([dataset[part] for part in PARTS]).astype(np.float64)
-    taught = ~clone & (total > 0) & (np.maximum(known, 0).sum(axis=1) > 0) & (weight > 0)
+    taught = ~clone & (total > 0) & (known.sum(axis=1) > 0) & (weight > 0)
     asked = clone & (total != 0)
     shares = by_age(age[asked])
     if taught.sum() >= max(min_donors, 1):
@@ -188,13 +209,15 @@ def impute_parts(
             "social security", _PREDICTORS, (PARTS,), seed=seed, options=forest
         )
         donor = {name: np.asarray(predictors[name])[taught] for name in predictors}
-        parts = np.maximum(known[taught], 0.0)
+        parts = known[taught]
         donor |= dict(zip(PARTS, (parts / parts.sum(axis=1, keepdims=True)).T, strict=True))
         imputer.fit(donor, weight[taught])
         receiver = {name: np.asarray(predictors[name])[asked] for name in predictors}
         drawn = imputer.draw(receiver, dataset.person["person_id"][asked])
         shares = np.column_stack([drawn[part] for part in PARTS])
     result = known.copy()
+    rounded = ~clone & (known.sum(axis=1) != total)
+    result[rounded] = split(total[rounded], known[rounded], age[rounded])
     result[clone] = 0.0
     result[asked] = split(total[asked], shares, age[asked])
     return dict(zip(PARTS, result.T.copy(), strict=True))

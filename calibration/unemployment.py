@@ -2,7 +2,8 @@
 
 The survey counts weeks, the tax file knows the benefit. A person of the PUF half with
 compensation above 0 draws the weeks of somebody of the survey who was unemployed for at
-least one; without compensation there are none. A year has 52 weeks.
+least one; without compensation there are none. A year has 52 weeks, so a survey with more,
+or with a code such as -1 where there is no answer, is refused.
 
 The CPS half keeps its weeks, which are answers, while its compensation is drawn from the
 tax file like that of the other half. There the two need not agree person by person.
@@ -71,12 +72,18 @@ def impute_weeks(
     Raises
     ------
     ImputationError
-        If the survey has no column `weeks_unemployed`, or nobody in it was unemployed
-        though the tax file has recipients.
+        If the survey has no column `weeks_unemployed`, weeks outside 0 to 52, or nobody
+        who was unemployed though the tax file has recipients.
     """
     if "weeks_unemployed" not in dataset.person:
         raise ImputationError("the person table has no column 'weeks_unemployed'")
     weeks = np.array(dataset["weeks_unemployed"], dtype=np.float64)
+    if not (possible := (weeks >= 0) & (weeks <= WEEKS)).all():
+        odd = int(np.argmin(possible))
+        raise ImputationError(
+            f"person {dataset['person_id'][odd] // 2} has weeks_unemployed {weeks[odd]:g}; give 0 "
+            f"to {WEEKS:g}, and 0 for who was not asked"
+        )
     donor = ~clone & (weeks > 0) & (weight > 0)
     asked = clone & (dataset["taxable_unemployment_compensation"] > 0)
     weeks[clone] = 0.0
@@ -95,5 +102,5 @@ def impute_weeks(
     imputer.fit(taught, weight[donor])
     receiver = {name: table[name][asked] for name in table}
     drawn = imputer.draw(receiver, dataset.person["person_id"][asked])
-    weeks[asked] = np.clip(drawn["weeks_unemployed"], 0.0, WEEKS)
+    weeks[asked] = drawn["weeks_unemployed"]
     return weeks

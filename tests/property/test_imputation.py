@@ -14,6 +14,20 @@ from calibration.retirement import ACCOUNTS, cap
 from calibration.rng import uniform
 from calibration.social_security import split
 from calibration.stratify import SampleOptions, donor_subsample, stratified_sample
+from calibration.unemployment import impute_weeks
+
+LIMITS = {
+    2020: (19_500, 6_500, 6_000, 1_000, 57_000),
+    2021: (19_500, 6_500, 6_000, 1_000, 58_000),
+    2022: (20_500, 6_500, 6_000, 1_000, 61_000),
+    2023: (22_500, 7_500, 6_500, 1_000, 66_000),
+    2024: (23_000, 7_500, 7_000, 1_000, 69_000),
+    2025: (23_500, 7_500, 7_000, 1_000, 70_000),
+}
+"""By year: 401(k), its catch-up, IRA, its catch-up, own plan; at 60 to 63 in 2025 see the test.
+
+IRS, cost-of-living table, https://www.irs.gov/pub/irs-tege/cola-table.pdf
+"""
 
 FEW = settings(max_examples=25, deadline=None)
 MANY = settings(max_examples=100, deadline=None)
@@ -231,6 +245,47 @@ def test_capped_contributions_obey_every_limit(case, year):
         assert (once[name] >= 0).all()
         assert (once[name] <= np.maximum(asked, 0)).all()
         assert np.allclose(once[name], twice[name], rtol=1e-12)
-    k401 = once[ACCOUNTS[0]] + once[ACCOUNTS[1]]
-    assert (k401 <= wages * (1 + 1e-12)).all()
-    assert (once[ACCOUNTS[4]][business == 0] == 0).all()
+    k401, ira = once[ACCOUNTS[0]] + once[ACCOUNTS[1]], once[ACCOUNTS[2]] + once[ACCOUNTS[3]]
+    most_401k, more_401k, most_ira, more_ira, most_own = LIMITS[year]
+    more_401k = np.where((age >= 60) & (age < 64) & (year == 2025), 11_250, more_401k)
+    catch_up, within = age >= 50, 1 + 1e-12
+    assert (k401 <= np.minimum(most_401k + more_401k * catch_up, wages) * within).all()
+    assert (ira <= np.minimum(most_ira + more_ira * catch_up, wages + business) * within).all()
+    assert (once[ACCOUNTS[4]] <= np.minimum(0.25 * business, most_own) * within).all()
+
+
+@MANY
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 52), st.sampled_from([0.0, 0.0, 1.0, 8_000.0])),
+        min_size=1,
+        max_size=15,
+    ),
+    seeds,
+)
+def test_weeks_lie_in_a_year_and_follow_compensation(people, seed):
+    """Whoever was paid and however long others were out of work, 0 to 52, and 0 for the unpaid."""
+    weeks, paid = (np.array(column, dtype=float) for column in zip(*people, strict=True))
+    ids, n = np.arange(len(people)), len(people)
+    base = Dataset(
+        2024,
+        {
+            "person": {
+                "person_id": ids,
+                "person_household_id": ids,
+                "weeks_unemployed": weeks,
+                "taxable_unemployment_compensation": paid,
+            },
+            "household": {"household_id": ids, "household_weight": np.ones(n)},
+        },
+    )
+    doubled = double(base)
+    clone = doubled["is_puf_clone"]
+    flags = ("is_male", "tax_unit_is_joint", "is_tax_unit_head", "is_tax_unit_spouse",
+             "is_tax_unit_dependent")  # fmt: skip
+    predictors = {"age": np.full(2 * n, 40.0)} | {f: np.ones(2 * n, dtype=bool) for f in flags}
+    forest = ForestOptions(trees=1)
+    drawn = impute_weeks(doubled, predictors, np.ones(2 * n), clone, seed=seed, forest=forest)
+    assert np.array_equal(drawn[~clone], weeks)
+    assert (drawn[clone][paid == 0] == 0).all()
+    assert np.isin(drawn[clone][paid > 0], weeks).all()

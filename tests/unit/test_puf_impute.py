@@ -9,8 +9,10 @@ from calibration.imputer import SequentialImputer
 from calibration.puf_impute import PREDICTORS, PufOptions, demographics, double, impute
 from calibration.puf_variables import THEMES, groups, puf_variables
 from calibration.qrf import ForestOptions
-from calibration.retirement import ACCOUNTS, cap, earnings, limit
-from calibration.social_security import PARTS, by_age, check_parts, split
+from calibration.retirement import ACCOUNTS, cap, earnings, impute_contributions, limit
+from calibration.rng import uniform
+from calibration.social_security import PARTS, by_age, check_parts, impute_parts, split
+from calibration.source_impute import DONORS
 
 OPTIONS = PufOptions(forest=ForestOptions(trees=5), min_social_security_donors=5)
 
@@ -75,7 +77,7 @@ def survey(households=40, seed=0):
         "is_tax_unit_head": k == 0,
         "is_tax_unit_spouse": (k == 1) & adult,
         "is_tax_unit_dependent": ~adult,
-        "weeks_unemployed": np.where(adult & (k == 0) & (h % 5 == 0), 1.0 + h, 0.0),
+        "weeks_unemployed": np.where(adult & (k == 0) & (h % 5 == 0), 1.0 + h % 52, 0.0),
     }
     asked = [name for name in KEPT if name not in FINER] + [*ACCOUNTS]
     for name in asked:
@@ -219,6 +221,8 @@ def test_what_cannot_be_doubled_is_refused():
         double(double(base))
     with pytest.raises(ImputationError, match="'mother_id' looks like an id"):
         double(base.with_columns("person", {"mother_id": base["person_id"]}))
+    with pytest.raises(ImputationError, match="person column 'final_weight' looks like a weight"):
+        double(base.with_columns("person", {"final_weight": np.ones(base.size("person"))}))
     huge = base["household_id"] + 2**62
     moved = base.with_columns("person", {"person_household_id": huge[base["person_household_id"]]})
     with pytest.raises(ImputationError, match="too large to be doubled"):
@@ -261,6 +265,17 @@ def test_the_halves_draw_independently(stage):
     adult = result["age"][cps] >= 18
     # Independent draws agree in about 0.6^2 of cases, when both are 0.
     assert same[adult].mean() < 0.7
+
+
+def test_losses_stay_losses(stage):
+    """What the tax file has below 0 is drawn below 0: business and capital losses are legal."""
+    base, donor, _ = stage
+    row = np.arange(500)
+    donor = donor | {"rental_income": np.where(row % 2, -9_000.0, 9_000.0)}
+    result = impute(base, donor, seed=3, options=OPTIONS)
+    drawn = result["rental_income"][halves(result)[1]]
+    # 4 standard errors of a share of a half over some 110 persons.
+    assert abs((drawn < 0).mean() - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
 
 
 def test_flags_are_drawn_as_flags(stage):
@@ -427,6 +442,75 @@ def test_a_survey_whose_parts_do_not_add_up_is_refused(stage):
         check_parts(spoilt)
 
 
+def test_a_survey_s_cents_do_not_stay_in_the_sum(stage):
+    """Parts that miss the total by rounding are made to meet it; others keep their bits."""
+    survey, donor, _ = stage
+    person = int(np.argmax(survey["social_security"] > 0))
+    less = survey["social_security"].copy()
+    less[person] -= 0.004
+    result = impute(
+        survey.with_columns("person", {"social_security": less}), donor, seed=3, options=OPTIONS
+    )
+    cps = ~halves(result)[1]
+    parts = np.column_stack([result[p] for p in PARTS])[cps]
+    assert np.abs(parts.sum(axis=1) - less).max() <= 1e-6
+    others = np.arange(len(less)) != person
+    assert np.array_equal(parts[others], np.column_stack([survey[p] for p in PARTS])[others])
+
+
+def test_a_negative_part_is_refused(stage):
+    """Parts that add up, one of them below 0, are no parts."""
+    survey = stage[0]
+    person = int(np.argmax(survey["social_security"] > 0))
+    moved = {PARTS[0]: survey[PARTS[0]].copy(), PARTS[1]: survey[PARTS[1]].copy()}
+    part = int(np.argmax([survey[p][person] for p in PARTS[:2]]))
+    moved[PARTS[part]][person] += 1e5
+    moved[PARTS[1 - part]][person] -= 1e5
+    with pytest.raises(ImputationError, match="a part of social_security of -"):
+        check_parts(survey.with_columns("person", moved))
+
+
+def test_parts_are_drawn_and_never_the_most_frequent(stage):
+    """Where three in ten recipients are survivors, whoever they are, so are three in ten clones."""
+    _, donor, _ = stage
+    base = survey(200)
+    paid = base["social_security"]
+    survivor = uniform(0, "test", base["person_id"]) < 0.3
+    parts = dict.fromkeys(PARTS, np.zeros(len(paid)))
+    parts |= {PARTS[0]: paid * ~survivor, PARTS[2]: paid * survivor}
+    result = impute(base.with_columns("person", parts), donor, seed=3, options=OPTIONS)
+    clone = halves(result)[1] & (result["social_security"] > 0)
+    share = (result[PARTS[2]] > 0)[clone].mean()
+    # 4 standard errors over some 150 clones, who draw from as many recipients.
+    assert abs(share - 0.3) < 4 * np.sqrt(2 * 0.21 / clone.sum())
+
+
+def test_an_error_while_learning_shares_is_an_error(stage, monkeypatch):
+    """Nothing falls back to age because something else went wrong."""
+
+    def broken(*_):
+        raise ZeroDivisionError("inside the forest")
+
+    monkeypatch.setattr("calibration.social_security.SequentialImputer.draw", broken)
+    result = stage[2]
+    with pytest.raises(ZeroDivisionError):
+        impute_parts(
+            result,
+            demographics(result),
+            result.to_person(result["household_weight"], "household"),
+            halves(result)[1],
+            seed=3,
+            forest=OPTIONS.forest,
+            min_donors=5,
+        )
+
+
+def test_no_later_stage_draws_what_this_one_made_consistent():
+    """Variables of other donors are none of the 69, and neither parts, accounts nor weeks."""
+    made = {v.name for v in puf_variables()} | {*PARTS, *ACCOUNTS, "weeks_unemployed"}
+    assert not made & {name for spec in DONORS for name in spec.outputs}
+
+
 def test_shares_that_vanish_follow_age():
     """A total never disappears: without shares, 62 and older is retirement, younger disability."""
     shares = np.array([[0.0, 0, 0, 0], [0, 0, -1, 0], [1, 0, 2, 0]])
@@ -537,6 +621,35 @@ def test_weeks_follow_compensation(stage):
     assert paid.any()
     assert ((weeks >= 1) & (weeks <= 52))[paid].all()
     assert (weeks[~paid] == 0).all()
+
+
+def test_an_error_while_learning_contributions_is_an_error(stage, monkeypatch):
+    """Nobody contributes 0 because something went wrong."""
+
+    def broken(*_):
+        raise ZeroDivisionError("inside the forest")
+
+    monkeypatch.setattr("calibration.retirement.SequentialImputer.fit", broken)
+    result = stage[2]
+    weight = result.to_person(result["household_weight"], "household")
+    parts = (result, demographics(result), weight, halves(result)[1], PREDICTORS)
+    with pytest.raises(ZeroDivisionError):
+        impute_contributions(*parts, seed=3, forest=OPTIONS.forest)
+
+
+@pytest.mark.parametrize("weeks", [-1.0, 53.0, np.nan])
+def test_weeks_that_no_year_has_are_refused(stage, weeks):
+    """A code for "not asked", a 53rd week and no number are errors that name the person."""
+    base, donor, _ = stage
+    coded = base["weeks_unemployed"].copy()
+    coded[4] = weeks
+    with pytest.raises(ImputationError, match=f"person 4 has weeks_unemployed {weeks:g}"):
+        impute(
+            base.with_columns("person", {"weeks_unemployed": coded}),
+            donor,
+            seed=3,
+            options=PufOptions(forest=ForestOptions(trees=1)),
+        )
 
 
 def test_nobody_to_learn_weeks_from_is_an_error(stage):

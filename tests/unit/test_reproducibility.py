@@ -318,7 +318,7 @@ class Drawn:
         forest = ForestOptions(trees=20)
         self.puf = impute_puf(
             inputs.survey, inputs.donors["puf"], seed=0,
-            options=PufOptions(forest=forest, min_social_security_donors=10),
+            options=PufOptions(forest=forest),
         )  # fmt: skip
         donors = {name: table for name, table in inputs.donors.items() if name != "puf"}
         records = impute_sources(

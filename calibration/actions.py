@@ -20,6 +20,7 @@ from calibration.inputs import INCOME, income_targets
 from calibration.matrix_builder import build_matrix
 from calibration.own_state import design_weights, own_states
 from calibration.publish_local_area import build_h5
+from calibration.puf_checks import check_puf, require_puf
 from calibration.puf_impute import PufOptions
 from calibration.puf_impute import impute as impute_puf
 from calibration.run_options import Workspace
@@ -56,14 +57,19 @@ def base(work: Workspace) -> None:
 
 
 def puf(work: Workspace) -> None:
-    """Double the survey, draw tax variables, and keep a stratified sample of records."""
-    options = work.options
-    puf = PufOptions(forest=options.forest, min_social_security_donors=10)
-    dataset = impute_puf(
-        work.after("base").dataset, work.inputs.donors["puf"], seed=options.seed, options=puf
-    )
+    """Double the survey, draw tax variables, and keep a stratified sample of records.
+
+    Raises
+    ------
+    ImputationError
+        If a check of `calibration.puf_checks` finds a record that breaks a rule.
+    """
+    options, survey, donor = work.options, work.after("base").dataset, work.inputs.donors["puf"]
+    puf = PufOptions(forest=options.forest)
+    dataset = impute_puf(survey, donor, seed=options.seed, options=puf)
     income = household_income(dataset, work.engine)
     records = stratified_sample(dataset, income, households=options.households, seed=options.seed)
+    require_puf(check_puf(survey, donor, records, grouping=puf.grouping))
     records.save(work.artifacts / "records.npz")
 
 

@@ -38,7 +38,7 @@ from calibration.imputer import SequentialImputer
 from calibration.predictors import Predictor
 from calibration.qrf import ForestOptions
 
-__all__ = ["ACCOUNTS", "cap", "earnings", "impute_contributions", "limit"]
+__all__ = ["ACCOUNTS", "LIMITS", "cap", "earnings", "impute_contributions", "limit"]
 
 ACCOUNTS = (
     "traditional_401k_contributions",
@@ -57,7 +57,8 @@ _INCOMES = (
     "social_security",
 )
 
-_LIMITS = {"401k", "401k_catch_up", "ira", "ira_catch_up", "self_employed", "self_employed_share"}
+LIMITS = ("401k", "401k_catch_up", "ira", "ira_catch_up", "self_employed", "self_employed_share")
+"""Limits of the table: USD per year, the last a share of business income."""
 
 Floats = NDArray[np.float64]
 
@@ -78,8 +79,7 @@ def limit(name: str, year: int, age: Floats) -> Floats:
     Parameters
     ----------
     name : str
-        As in the table: "401k", "401k_catch_up", "ira", "ira_catch_up", "self_employed",
-        "self_employed_share".
+        One of `LIMITS`.
     year : int
     age : ndarray of float64, shape (n,)
 
@@ -96,7 +96,7 @@ def limit(name: str, year: int, age: Floats) -> Floats:
     if (year, name) not in _table():
         years = sorted({y for y, _ in _table()})
         raise ImputationError(
-            f"no retirement limit {name!r} for {year}; there are {', '.join(sorted(_LIMITS))} "
+            f"no retirement limit {name!r} for {year}; there are {', '.join(LIMITS)} "
             f"for {years[0]} to {years[-1]}"
         )
     result = np.zeros(len(age))
@@ -145,7 +145,7 @@ def cap(
         If the table has no limits for the year.
     """
     wages, business, earned = incomes
-    of = {name: limit(name, year, age) for name in sorted(_LIMITS)}
+    of = {name: limit(name, year, age) for name in LIMITS}
     ceilings = (
         (ACCOUNTS[:2], np.minimum(of["401k"] + of["401k_catch_up"], wages)),
         (ACCOUNTS[2:4], np.minimum(of["ira"] + of["ira_catch_up"], earned)),

@@ -11,7 +11,8 @@ or on both:
                     `calibration.checks` says so
 
 A fault in what files alone are made with, such as the choice of their columns, has no
-second side: the identity sees it on both.
+second side: the identity sees it on both. A fault in the records comes before either side:
+those of the PUF stage (`puf`) are noticed by `calibration.puf_checks`.
 
 `demonstrate` does the experiment on a small set of areas and returns what was found
 (`experiment`). Failures stand in a room for each place where they act: `takeup`, `kernel`,
@@ -24,12 +25,13 @@ outside this package does such a thing.
 from __future__ import annotations
 
 from calibration.errors import IdentityError, near
-from calibration.failures import files, kernel, matrix, takeup
+from calibration.failures import files, kernel, matrix, puf, takeup
 from calibration.failures.experiment import Experiment, Failure, Outcome, demonstrate
 
 __all__ = ["FAILURES", "Experiment", "Failure", "Outcome", "demonstrate", "find"]
 
 FAILURES: tuple[Failure, ...] = (
+    *puf.FAILURES,
     *takeup.FAILURES,
     *kernel.FAILURES,
     *matrix.FAILURES,

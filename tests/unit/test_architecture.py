@@ -61,9 +61,9 @@ ROOMS = {
 }  # fmt: skip
 
 SHELL = words("""
-    run_folder steps inputs starts artifacts run_options workers actions fit_stage audit preflight
-    pipeline failures.experiment failures.kernel failures.takeup failures.matrix failures.files
-    failures toy report target_commands cli
+    run_folder steps inputs starts artifacts run_options workers puf_checks actions fit_stage
+    audit preflight pipeline failures.experiment failures.kernel failures.takeup failures.matrix
+    failures.files failures.puf failures toy report target_commands cli
 """)
 """In an order in which each uses only those before it."""
 

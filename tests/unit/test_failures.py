@@ -9,15 +9,20 @@ from scipy import sparse
 
 from calibration import materialise, publish_local_area, takeup, thresholds, toy
 from calibration.checks import float64_sums
-from calibration.errors import IdentityError
-from calibration.failures import FAILURES, Experiment, Failure, demonstrate, find
+from calibration.errors import IdentityError, ImputationError
+from calibration.failures import FAILURES, Experiment, Failure, demonstrate, find, puf
 from calibration.geography import Area, Level
 from calibration.identity import TOLERANCE
 from calibration.matrix import CalibrationMatrix
+from calibration.pipeline import run
+from calibration.puf_checks import check_puf
+from calibration.puf_impute import PufOptions, impute
+from calibration.qrf import ForestOptions
 from calibration.targets import Target
 
 SUMS = "float32-sums"  # nothing to notice on 300 columns; shown on five million below
-INJECTED = [failure for failure in FAILURES if failure.name != SUMS]
+OF_RECORDS = puf.FAILURES  # before there are columns; see the end
+INJECTED = [f for f in FAILURES if f.name != SUMS and f not in OF_RECORDS]
 NAMES = [failure.name for failure in INJECTED]
 IN_COLUMNS = [failure for failure in INJECTED if failure.detector != "identity"]
 
@@ -223,6 +228,9 @@ def test_the_catalogue_says_what_each_failure_is():
     """Names differ, each entry tells mistake and symptom, and each check detects one."""
     state = toy.after("weights")
     checks = {check.name for check in demonstrate_nothing(state).checks}
+    base = toy.after("base")
+    parts = (base.dataset, base.inputs.donors["puf"], toy.after("puf").dataset)
+    checks |= {check.name for check in check_puf(*parts)}
     assert len({failure.name for failure in FAILURES}) == len(FAILURES)
     for failure in FAILURES:
         assert failure.mistake
@@ -236,6 +244,46 @@ def demonstrate_nothing(state):
     areas = [Area.district(3702)]
     parts = (state.clones, state.targets, state.weights, state.matrix.w0, areas)
     return demonstrate(Experiment(*parts, state.inputs.crosswalk), None, "file")
+
+
+# -- faults of the records ---------------------------------------------------------------
+
+RECORDS_NOTICED_BY = {
+    # the other checks find halves by their ids, and so compare wrong ones
+    "ids-behind-the-largest": [
+        "halves_paired",
+        "answers_kept",
+        "rows_of_donor",
+        "contributions_allowed",
+        "weeks_follow_benefit",
+    ],
+    "losses-clipped": ["answers_kept", "rows_of_donor"],  # answers are clipped, too
+}
+OPTIONS = PufOptions(forest=ForestOptions(trees=5))
+
+
+@pytest.mark.parametrize("failure", OF_RECORDS, ids=[f.name for f in OF_RECORDS])
+def test_a_fault_of_the_puf_stage_is_seen_by_its_check(failure):
+    """With a fault in the stage exactly the named checks complain; after the block none does."""
+    base = toy.after("base")
+    survey, donor = base.dataset, base.inputs.donors["puf"]
+    with failure.inject():
+        wrong = impute(survey, donor, seed=0, options=OPTIONS)
+    complaints = [check.name for check in check_puf(survey, donor, wrong) if not check.passed]
+    assert complaints == RECORDS_NOTICED_BY.get(failure.name, [failure.detector])
+    assert failure.detector in complaints
+    right = impute(survey, donor, seed=0, options=OPTIONS)
+    assert all(check.passed for check in check_puf(survey, donor, right))
+
+
+def test_a_run_with_a_fault_in_the_puf_stage_stops_there(tmp_path):
+    """The stage stores nothing that its checks do not let through."""
+    with (
+        find("overrides-lost").inject(),
+        pytest.raises(ImputationError, match="check rows_of_donor: "),
+    ):
+        run(toy.folder(), tmp_path / "run")
+    assert not (tmp_path / "run" / "artifacts" / "records.npz").exists()
 
 
 def test_an_unknown_failure_is_refused_with_a_hint():

@@ -73,6 +73,7 @@ def _step(
     *,
     reads: tuple[str, ...] = (),
     modules: tuple[str, ...],
+    around: tuple[str, ...] = (),
     **parts: Any,
 ) -> Step[Workspace]:
     """Make a step; whoever reads a table reads it by the dictionary, with the code for that."""
@@ -86,6 +87,7 @@ def _step(
             "calibration.artifacts",
             "calibration.run_options",
             "calibration.starts",
+            *around,
         ),
         **parts,
     )
@@ -108,6 +110,7 @@ _FROM_SURVEY: tuple[Step[Workspace], ...] = (
         parameters=(*_DRAWS, "households", "trees"),
         outputs=("artifacts/records.npz",),
         modules=("calibration.puf_impute", "calibration.stratify", _ENGINE),
+        around=("calibration.puf_checks", "calibration.checks"),
     ),
     _step(
         "clones",

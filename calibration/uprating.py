@@ -12,13 +12,19 @@ are not about geography, so an age band is never scaled to the sum of all bands.
 are two trees, nation -> state -> district and nation -> state -> county, and nothing
 passes from a district to a county. A parent is dropped only if its reconciled children
 are complete, one for every area of the country in it; otherwise it stays, and so do its
-children, as they are.
+children, as they are. A level is not skipped: a nation over districts without states stays
+beside them, and `calibration.level_gaps` says so.
+
+Complete children so add up to the root's published total times the root's own factor,
+whatever they added up to before and whatever year they were of: HIF holds no time, and the
+factors of years cancel below the root.
 
 Axes: one factor a parent; the audit has a row for each parent that has children.
 
 Source: PolicyEngine/policyengine-us-data e01a0384, calibration/unified_matrix_builder.py,
 from which it departs: (1) full signatures instead of domain names; (2) incomplete
-children never replace a parent; (3) a missing factor is an error, not 1.
+children never replace a parent; (3) a missing factor is an error, not 1; (4) every total
+moves to the year first, so that HIF measures levels alone.
 """
 
 from __future__ import annotations
@@ -30,17 +36,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.resources import files
+from typing import TypeAlias
 
 from calibration.errors import TargetError
 from calibration.geography import Level, state_of
 from calibration.targets import Signature, Target, check_spelling, sort_targets
 
-__all__ = ["AuditRow", "Status", "factor", "read_factors", "reconcile", "to_year"]
+__all__ = [
+    "BOUNDS",
+    "TREES",
+    "Areas",
+    "AuditRow",
+    "Status",
+    "factor",
+    "read_factors",
+    "reconcile",
+    "to_year",
+]
 
-Areas = Mapping[Level, Sequence[int]]
+Areas: TypeAlias = Mapping[Level, Sequence[int]]
+"""The areas of a country at each level."""
 
 TREES = ((Level.NATION, Level.STATE), (Level.STATE, Level.DISTRICT), (Level.STATE, Level.COUNTY))
-BOUNDS = (0.2, 5.0)  # a factor outside says that parent and children are not the same thing
+"""Parent and child levels, from the top down."""
+
+BOUNDS = (0.2, 5.0)
+"""A factor outside says that parent and children are not the same thing."""
 
 
 class Status(StrEnum):

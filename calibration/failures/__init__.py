@@ -25,13 +25,14 @@ outside this package does such a thing.
 from __future__ import annotations
 
 from calibration.errors import IdentityError, near
-from calibration.failures import files, kernel, matrix, puf, takeup
+from calibration.failures import files, kernel, matrix, puf, takeup, targets
 from calibration.failures.experiment import Experiment, Failure, Outcome, demonstrate
 
 __all__ = ["FAILURES", "Experiment", "Failure", "Outcome", "demonstrate", "find"]
 
 FAILURES: tuple[Failure, ...] = (
     *puf.FAILURES,
+    *targets.FAILURES,
     *takeup.FAILURES,
     *kernel.FAILURES,
     *matrix.FAILURES,

@@ -1,13 +1,15 @@
 """What must hold of targets and their reconciliation for every set, not one example."""
 
 import math
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.geography import STATE_LETTERS, Level, encode
+from calibration.level_gaps import level_gaps
 from calibration.targets import Constraint, Operation, Target, parse_constraint, sort_targets
-from calibration.uprating import Status, reconcile
+from calibration.uprating import Status, factor, read_factors, reconcile, to_year
 
 CASES = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
@@ -149,3 +151,81 @@ def test_what_is_reconciled_stays_reconciled(tree):
     for t in once:
         if t.name in twice:
             assert math.isclose(t.value, twice[t.name], rel_tol=1e-9)
+
+
+@CASES
+@given(trees(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_never_matters(tree, random):
+    """However the published totals are listed, targets and audit are the same, bit for bit."""
+    areas, targets = tree
+    shuffled = random.sample(targets, len(targets))
+    assert reconcile(shuffled, areas) == reconcile(targets, areas)
+
+
+FACTORS = read_factors()
+years = st.sampled_from([2022, 2023, 2024, 2025])
+
+
+@CASES
+@given(trees(), st.data())
+def test_complete_children_add_up_to_their_root_times_its_factor(tree, data):
+    """Sum of children = UF * root to 1e-9, whatever years the children were published for."""
+    areas, targets = tree
+    dated = [replace(t, period=data.draw(years)) for t in targets]
+    found, audit = reconcile(to_year(dated, 2024, FACTORS), areas)
+    by_name = {t.name: t for t in dated}
+    national = {row.parent for row in audit if row.children is Level.STATE}
+    for row in audit:
+        root = by_name[row.parent]
+        is_root = root.level is Level.NATION or not any(
+            by_name[name].signature == root.signature for name in national
+        )
+        if row.status is not Status.RECONCILED or not is_root or row.children is Level.STATE:
+            continue
+        codes = inside(areas, root, row.children)
+        children = [t.value for t in found if t.signature == root.signature
+                    and t.level is row.children and t.code in codes]  # fmt: skip
+        expected = factor(root, 2024, FACTORS) * root.value
+        assert len(children) == len(codes)
+        assert math.isclose(math.fsum(children), expected, rel_tol=1e-9)
+
+
+@CASES
+@given(trees(), st.floats(0.5, 2.0))
+def test_what_children_added_up_to_before_does_not_matter(tree, scale):
+    """Children of a parent that are all twice as large come out the same: their year cancels."""
+    areas, targets = tree
+    found, audit = reconcile(targets, areas)
+    done = {(row.parent, row.children) for row in audit if row.status is Status.RECONCILED}
+    districts = {
+        t.name for t in targets if t.level is Level.DISTRICT
+        and any((p.name, Level.DISTRICT) in done and p.signature == t.signature
+                and t.code // 100 == p.code for p in targets)
+    }  # fmt: skip
+    changed = [replace(t, value=t.value * scale) if t.name in districts else t for t in targets]
+    after = {t.name: t.value for t in reconcile(changed, areas)[0]}
+    assert after.keys() == {t.name for t in found}
+    for t in found:
+        assert math.isclose(after[t.name], t.value, rel_tol=1e-9)
+
+
+@CASES
+@given(trees())
+def test_districts_and_counties_know_nothing_of_each_other(tree):
+    """Without the counties the districts come out the same, and the other way round."""
+    areas, targets = tree
+    whole = {t.name: t.value for t in reconcile(targets, areas)[0]}
+    for gone, left in ((Level.COUNTY, Level.DISTRICT), (Level.DISTRICT, Level.COUNTY)):
+        alone = reconcile([t for t in targets if t.level is not gone], areas)[0]
+        assert all(whole[t.name] == t.value for t in alone if t.level is left)
+
+
+@CASES
+@given(trees())
+def test_reconciliation_loses_and_contradicts_nothing(tree):
+    """A check that knows no factors finds no gap, but a nation that its states do not carry."""
+    areas, targets = tree
+    found, audit = reconcile(targets, areas)
+    nations = {t.name for t in targets if t.level is Level.NATION}
+    carried = {row.parent for row in audit if row.status is Status.RECONCILED}
+    assert {gap.target for gap in level_gaps(targets, found, areas)} <= nations - carried

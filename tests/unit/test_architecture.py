@@ -48,7 +48,7 @@ ROOMS = {
     "clones": ["clone_and_assign", "own_state"],
     "sources": ["source_impute", "source_predictors"],
     "takeup": ["thresholds"],
-    "targets": ["published", "selection", "soi", "uprating"],
+    "targets": ["level_gaps", "published", "selection", "soi", "uprating"],
     "matrix": ["gather", "matrix_builder"],
     "fit": words("""l0 l0.arguments l0.controlled l0.controls l0.device l0.device_matrix
               l0.device_noise l0.forms l0.gates l0.noise l0.objective l0.options l0.phases
@@ -63,7 +63,7 @@ ROOMS = {
 SHELL = words("""
     run_folder steps inputs starts artifacts run_options workers puf_checks actions fit_stage
     audit preflight pipeline failures.experiment failures.kernel failures.takeup failures.matrix
-    failures.files failures.puf failures toy report target_commands cli
+    failures.files failures.puf failures.targets failures toy report target_commands cli
 """)
 """In an order in which each uses only those before it."""
 

@@ -38,10 +38,13 @@ from calibration.geography import STATE_LETTERS
 from calibration.rng import uniform
 
 __all__ = [
+    "CATEGORY",
     "CHILDREN",
     "NATION",
     "PROGRAMMES",
     "STATE",
+    "WIC",
+    "WIC_CATEGORIES",
     "Programme",
     "Threshold",
     "Thresholds",
@@ -59,7 +62,10 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-NATION, STATE, CHILDREN = "nation", "state", "children"
+NATION, STATE, CHILDREN, CATEGORY = "nation", "state", "children", "category"
+
+WIC_CATEGORIES = ("PREGNANT", "POSTPARTUM", "BREASTFEEDING", "INFANT", "CHILD", "NONE")
+"""What column `wic_category` of a person may say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +80,21 @@ class Programme:
         Engine input that says whether a unit takes up.
     entity : str
         Who claims.
-    groups : {"nation", "state", "children"}
-        What the rates differ by: nothing, the state, or the number of children.
+    groups : {"nation", "state", "children", "category"}
+        What the rates differ by: nothing, the state, the number of children, or the
+        person's `wic_category`.
     eligible : str
         Engine output that, with all takeup on, is greater than 0 for the units that the
         rate is a share of.
     anchor : str or None
         Engine input in which a unit reports receipt; None if reports are not used, as
-        they cannot be where rates differ by children.
+        they cannot be where rates differ by children or by category.
 
     Raises
     ------
     TakeupError
-        If `groups` is not one of the three, or there is an anchor for groups of children.
+        If `groups` is not one of the four, or there is an anchor for groups that are not
+        places.
     """
 
     name: str
@@ -97,14 +105,15 @@ class Programme:
     anchor: str | None = None
 
     def __post_init__(self) -> None:
-        if self.groups not in (NATION, STATE, CHILDREN):
+        if self.groups not in (NATION, STATE, CHILDREN, CATEGORY):
             raise TakeupError(
-                f"groups of {self.name} are {self.groups!r}; choose nation, state or children"
+                f"groups of {self.name} are {self.groups!r}; choose nation, state, children or "
+                "category"
             )
-        if self.groups == CHILDREN and self.anchor is not None:
+        if self.groups in (CHILDREN, CATEGORY) and self.anchor is not None:
             raise TakeupError(
-                f"{self.name} has an anchor and groups by children; pools are made by state, not "
-                "by children, so leave out the anchor"
+                f"{self.name} has an anchor and groups by {self.groups}; pools are made by state, "
+                f"not by {self.groups}, so leave out the anchor"
             )
 
 
@@ -132,7 +141,19 @@ PROGRAMMES: tuple[Programme, ...] = (
     Programme(name="voluntary_filing", flag="would_file_taxes_voluntarily",
               entity="tax_unit", groups=NATION, eligible="tax_unit_is_filer"),
 )  # fmt: skip
-"""Every programme whose takeup is drawn."""
+"""Every programme whose takeup is drawn where the engine reads its flag."""
+
+WIC: tuple[Programme, ...] = (
+    Programme(name="wic", flag="would_claim_wic", entity="person",
+              groups=CATEGORY, eligible="wic"),
+    Programme(name="wic_nutritional_risk", flag="is_wic_at_nutritional_risk", entity="person",
+              groups=CATEGORY, eligible="wic"),
+)  # fmt: skip
+"""Inputs of WIC, for survey files that tell each person's `wic_category`.
+
+No engine here has categories before it has simulated, so these are drawn on request:
+`resolve` and `with_takeup` take any programmes.
+"""
 
 
 # -- the stored table ------------------------------------------------------------------
@@ -146,7 +167,7 @@ class Threshold:
     ----------
     programme : str
     group : str
-        "US", postal letters of a state, or a number of children.
+        "US", postal letters of a state, a number of children, or a WIC category.
     rate : float
         Published share of the pool that takes up.
     pool : float
@@ -287,7 +308,8 @@ def flags(dataset: Dataset, programme: Programme, thresholds: Thresholds) -> Boo
     -------
     ndarray of bool, shape (unit,)
     """
-    threshold = thresholds.of(programme.name, group_of_units(dataset, programme))
+    groups, index = _groups(dataset, programme)
+    threshold = thresholds.of(programme.name, groups)[index]
     below = draws(dataset, programme, thresholds.seed) < threshold
     return below | reports(dataset, programme)
 
@@ -322,14 +344,24 @@ def reports(dataset: Dataset, programme: Programme) -> Bools:
 
 
 def group_of_units(dataset: Dataset, programme: Programme) -> NDArray[np.str_]:
-    """Give the threshold group of each unit, shape (unit,): "US", letters or a number."""
+    """Give the threshold group of each unit, shape (unit,): "US", letters, number, category."""
+    labels, index = _groups(dataset, programme)
+    return labels[index]
+
+
+def _groups(dataset: Dataset, programme: Programme) -> tuple[NDArray[np.str_], Ints]:
+    """List the groups that there are, and which of them each unit is in, shape (unit,)."""
     if programme.groups == STATE:
-        state = dataset["state_fips"][dataset.household_of(programme.entity)]
-        fips, index = np.unique(state, return_inverse=True)
-        return np.array([STATE_LETTERS.get(int(code), f"FIPS {code}") for code in fips])[index]
+        state = dataset["state_fips"]
+        fips = np.unique(state)
+        labels = np.array([STATE_LETTERS.get(int(code), f"FIPS {code}") for code in fips])
+        return labels, np.searchsorted(fips, state)[dataset.household_of(programme.entity)]
     if programme.groups == CHILDREN:
-        return children(dataset).astype(str)
-    return np.full(dataset.size(programme.entity), "US")
+        found, index = np.unique(children(dataset), return_inverse=True)
+        return found.astype(str), index
+    if programme.groups == CATEGORY:
+        return np.unique(dataset["wic_category"], return_inverse=True)
+    return np.array(["US"]), np.zeros(dataset.size(programme.entity), dtype=np.int64)
 
 
 def children(dataset: Dataset) -> Ints:

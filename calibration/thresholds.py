@@ -35,9 +35,12 @@ from calibration.errors import TakeupError
 from calibration.geography import STATE_LETTERS, Level
 from calibration.materialise import materialise
 from calibration.takeup import (
+    CATEGORY,
     CHILDREN,
     PROGRAMMES,
     STATE,
+    WIC,
+    WIC_CATEGORIES,
     Programme,
     Threshold,
     Thresholds,
@@ -73,19 +76,30 @@ def read_rates(year: int, path: Path | None = None) -> dict[tuple[str, str], flo
     Raises
     ------
     TakeupError
-        If the table cannot be read, a rate is not in [0, 1] or two rows say different
-        things.
+        If the table cannot be read, a rate is not in [0, 1], two rows say different
+        things, or a row names another anchor than its programme has.
     """
     source = files("calibration") / "data" / "takeup_rates.csv" if path is None else path
     try:
         lines = [
-            ((line["programme"], line["group"]), int(line["year"]), float(line["rate"]))
+            (
+                (line["programme"], line["group"]),
+                int(line["year"]),
+                float(line["rate"]),
+                line["anchor"],
+            )
             for line in csv.DictReader(io.StringIO(source.read_text(encoding="utf-8")))
         ]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise TakeupError(f"{source} is not a table of takeup rates ({error})") from error
     latest: dict[tuple[str, str], tuple[int, float]] = {}
-    for key, since, rate in lines:
+    anchors = {p.name: p.anchor or "" for p in (*PROGRAMMES, *WIC)}
+    for key, since, rate, anchor in lines:
+        if anchor != anchors.get(key[0], anchor):
+            raise TakeupError(
+                f"takeup rate of {key[0]} in {key[1]} is anchored at {anchor!r}, the programme at "
+                f"{anchors[key[0]]!r}"
+            )
         if not 0 <= rate <= 1:
             raise TakeupError(f"takeup rate of {key[0]} in {key[1]} is {rate}, not in [0, 1]")
         if since == latest.get(key, (None,))[0]:
@@ -103,6 +117,7 @@ def resolve(
     states: Sequence[int],
     seed: int,
     rates: Mapping[tuple[str, str], float] | None = None,
+    programmes: Sequence[Programme] | None = None,
 ) -> Thresholds:
     """Resolve the threshold of every programme and group of a run, once.
 
@@ -118,6 +133,8 @@ def resolve(
         Seed of the draws; stored with the table.
     rates : mapping of (str, str) to float, optional
         From `read_rates`; by default the packaged table for the dataset's period.
+    programmes : sequence of Programme, optional
+        By default those whose flag the engine reads.
 
     Returns
     -------
@@ -129,7 +146,8 @@ def resolve(
         If a group of the run has no rate.
     """
     rates = read_rates(dataset.period) if rates is None else rates
-    programmes = [p for p in PROGRAMMES if p.flag in engine.inputs]
+    if programmes is None:
+        programmes = [p for p in PROGRAMMES if p.flag in engine.inputs]
     pools = {s: _pools(residents_of(dataset, crosswalk, s), programmes, engine) for s in states}
     people = crosswalk.population_by(Level.STATE)
     rows = []
@@ -181,9 +199,11 @@ class Pool:
 
 def _groups(programme: Programme, states: Sequence[int]) -> list[tuple[str, Sequence[int]]]:
     if programme.groups == STATE:
-        return [(STATE_LETTERS[s], [s]) for s in states]
+        return [(STATE_LETTERS.get(s, f"FIPS {s}"), [s]) for s in states]
     if programme.groups == CHILDREN:
         return [(str(n), states) for n in range(4)]
+    if programme.groups == CATEGORY:
+        return [(category, states) for category in WIC_CATEGORIES]
     return [("US", states)]
 
 

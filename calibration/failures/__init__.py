@@ -1,8 +1,10 @@
 """Known failures: what was done wrong, what it looks like, and what notices it.
 
-Most of these really happened in systems like this one. Each can be injected, on one side
-or on both:
+Most of these really happened in systems like this one. Each can be injected where it can
+act:
 
+    side "matrix"   the fault acts while the matrix is built: the files are right, and the X w
+                    identity says that the two disagree
     side "file"     the fault acts while files are written: matrix and files disagree, and
                     the X w identity says so
     side "kernel"   the fault acts from the takeup thresholds on, while they are resolved,

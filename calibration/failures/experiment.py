@@ -23,7 +23,7 @@ from calibration.targets import Target
 
 __all__ = ["Experiment", "Failure", "Outcome", "demonstrate"]
 
-Side = Literal["file", "kernel"]
+Side = Literal["file", "kernel", "matrix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Failure:
         Gives a context in which faulty code acts.
     spoil : callable
         Gives clones with faulty data.
+    sides : tuple
+        Where it can act.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Failure:
     detector: str
     inject: Callable[[], AbstractContextManager[Any]] = nullcontext
     spoil: Callable[[Clones], Clones] = lambda clones: clones
+    sides: tuple[Side, ...] = ("file", "kernel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,14 @@ class Outcome:
 
 
 def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> Outcome:
-    """Build matrix and files with a fault on one side or both, and look for it.
+    """Build matrix and files with a fault in either or in both, and look for it.
 
     Parameters
     ----------
     experiment : Experiment
     failure : Failure or None
         None demonstrates that nothing complains when nothing is wrong.
-    side : {"file", "kernel"}
+    side : {"file", "kernel", "matrix"}
 
     Returns
     -------
@@ -116,10 +119,11 @@ def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> 
         if side == "kernel":
             thresholds = resolve_again(clones, e.crosswalk)
             clones = fault.spoil(replace(clones, thresholds=thresholds))
-        matrix = build_matrix(clones, e.targets, w0=e.w0)
+        with fault.inject() if side == "matrix" else nullcontext():
+            matrix = build_matrix(clones, e.targets, w0=e.w0)
     with tempfile.TemporaryDirectory() as folder:
-        with fault.inject():
-            written = clones if side == "kernel" else fault.spoil(clones)
+        with fault.inject() if side != "matrix" else nullcontext():
+            written = fault.spoil(clones) if side == "file" else clones
             paths = [_write_file(e, written, area, Path(folder)) for area in e.areas]
         claims = [
             FileClaim.of(area, path, e.weights, clones.geography)

@@ -36,6 +36,32 @@ def _first_county() -> Iterator[None]:
 
 
 @contextmanager
+def _first_clone_wins() -> Iterator[None]:
+    make_columns = materialise_module._geography
+
+    def of_first(geography: GeographyAssignment, columns: Ints) -> dict[str, Any]:
+        record = columns % geography.n_records
+        _, first, of = np.unique(record, return_index=True, return_inverse=True)
+        return make_columns(geography, columns[first][of])
+
+    with mock.patch.object(materialise_module, "_geography", of_first):
+        yield
+
+
+@contextmanager
+def _one_zip() -> Iterator[None]:
+    make_columns = materialise_module._geography
+
+    def of_county(geography: GeographyAssignment, columns: Ints) -> dict[str, Any]:
+        made = make_columns(geography, columns)
+        own, county = made["zip_code"](), made["county_fips"]()
+        return made | {"zip_code": lambda: np.where(county == "06037", "90012", own)}
+
+    with mock.patch.object(materialise_module, "_geography", of_county):
+        yield
+
+
+@contextmanager
 def _one_id_off() -> Iterator[None]:
     find_unit = materialise_module._unit_of_person
 
@@ -72,6 +98,20 @@ FAILURES: tuple[Failure, ...] = (
         "premium tax credits are those of another rating area",
         "geography_of_block",
         _first_county,
+    ),
+    Failure(
+        "first-clone-wins",
+        "all clones of a record have the place of the first one in the file",
+        "households stand in a file whose area they do not live in",
+        "geography_of_block",
+        _first_clone_wins,
+    ),
+    Failure(
+        "one-zip",
+        "every household of Los Angeles County gets one ZIP code",
+        "premium tax credits of half the county are those of the other rating area",
+        "geography_of_block",
+        _one_zip,
     ),
     Failure(
         "id-off-by-one",

@@ -16,9 +16,7 @@ from calibration.thresholds import residual_rate
 CASES = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 seeds = st.integers(0, 2**32)
-programmes = st.sampled_from(
-    [p for p in PROGRAMMES if p.name in {"snap", "ssi", "medicaid", "aca"}]
-)
+programmes = st.sampled_from(PROGRAMMES)
 shares = st.floats(0, 1)
 
 
@@ -68,6 +66,24 @@ def test_newcomers_leave_draws_and_flags_alone(seed, size, programme, data):
         old = by_unit(few, programme, decide(few))
         new = by_unit(all_of_them, programme, decide(all_of_them))
         assert old == {key: new[key] for key in old}
+
+
+@CASES
+@given(seeds, programmes, st.data())
+def test_chunks_make_the_flags_of_the_whole(seed, programme, data):
+    """However the columns are cut, and in whatever order, each unit decides as in the whole."""
+    records, table = dataset(4, seed), thresholds(seed)
+    block = CROSSWALK.block[np.arange(12) % len(CROSSWALK.block)]
+    home = GeographyAssignment.from_blocks(CROSSWALK, block, 4, 3)
+    columns = np.array(data.draw(st.permutations(range(12))))
+    cuts = data.draw(st.lists(st.integers(0, 12), max_size=4).map(sorted))
+    whole = materialise(records, home, np.arange(12))
+    expected = by_unit(whole, programme, flags(whole, programme, table))
+    found = {}
+    for part in np.split(columns, cuts):
+        chunk = materialise(records, home, part)
+        found |= by_unit(chunk, programme, flags(chunk, programme, table))
+    assert found == expected
 
 
 @CASES

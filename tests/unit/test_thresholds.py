@@ -1,5 +1,8 @@
 """Resolving thresholds: rates, pools, and a table worked out by hand."""
 
+import csv
+import io
+from importlib.resources import files
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,11 +10,19 @@ import pytest
 from small_world import CROSSWALK, dataset
 from stub_engine import ENGINE
 
+from calibration.crosswalk import Crosswalk
 from calibration.dataset import Dataset
-from calibration.engines import load_engine
 from calibration.errors import TakeupError
 from calibration.geography import STATE_LETTERS
-from calibration.takeup import CHILDREN, PROGRAMMES, STATE
+from calibration.takeup import (
+    CATEGORY,
+    CHILDREN,
+    NATION,
+    PROGRAMMES,
+    STATE,
+    WIC,
+    WIC_CATEGORIES,
+)
 from calibration.thresholds import Pool, read_rates, residents_of, residual_rate, resolve
 
 RATES = {
@@ -27,6 +38,13 @@ RATES = {
     ("eitc", "3"): 0.85,
     ("voluntary_filing", "US"): 0.05,
 }
+
+NO_LAW = SimpleNamespace(  # entitles nobody to anything, anywhere
+    inputs=ENGINE.inputs,
+    simulate=lambda dataset, variables, _: {
+        name: np.zeros(dataset.size(ENGINE.outputs[name].entity)) for name in variables
+    },
+)
 
 
 def four_households() -> Dataset:
@@ -189,6 +207,15 @@ def test_residents_carry_the_design_weight_and_the_state_values():
     assert (residents["rent"] == records["rent"][:, 2]).all()
 
 
+def test_a_state_that_is_none_is_an_error():
+    """A crosswalk with blocks in state 72 finds no letters for it, and no rate."""
+    one = {name: np.array([n]) for name, n in [("population", 9.0), ("place", 0), ("zip_code", 0)]}
+    abroad = Crosswalk(block=np.array([72001 * 10**10]), district=np.array([7201]), **one)
+    people = four_households().with_columns("household", {"rent": np.full(4, 800.0)})
+    with pytest.raises(TakeupError, match="no takeup rate for medicaid in FIPS 72"):
+        resolve(people, abroad, NO_LAW, states=(72,), seed=0, rates=RATES)
+
+
 def test_a_state_without_blocks_is_an_error():
     """Utah is not in this country."""
     with pytest.raises(TakeupError, match="no block in state 49"):
@@ -207,7 +234,8 @@ def test_a_group_without_rate_is_an_error():
 
 def write_rates(path, *rows: str):
     """Write a rate table of "programme,group,year,rate" rows."""
-    lines = ["programme,group,year,rate,share_of,source", *(f"{row},all,made up" for row in rows)]
+    lines = ["programme,group,year,rate,share_of,anchor,source"]
+    lines += [f"{row},all,,made up" for row in rows]
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -228,6 +256,7 @@ def test_the_latest_rate_not_after_the_year_is_in_force(tmp_path):
         (["a,US,2021,0.2", "a,NC,2020,1.5"], r"a in NC is 1.5, not in \[0, 1\]"),
         (["a,US,2020,-0.1"], r"a in US is -0.1, not in \[0, 1\]"),
         (["a,US,2020,nan"], r"a in US is nan, not in \[0, 1\]"),
+        (["snap,US,2018,0.8"], "snap in US is anchored at '', the programme at 'snap_reported'"),
         (["a,US,soon,0.5"], r"r\.csv is not a table of takeup rates"),
         (["a,US,2020,half"], r"r\.csv is not a table of takeup rates"),
     ],
@@ -258,15 +287,48 @@ def test_published_rates():
     assert [rates["eitc", str(n)] for n in range(4)] == [0.65, 0.86, 0.85, 0.85]
 
 
-def test_the_packaged_table_has_every_group_of_the_toy_country():
-    """No programme of the toy engine lacks a rate in a toy state."""
-    rates, engine = read_rates(2024), load_engine("toy")
-    states = [STATE_LETTERS[s] for s in (2, 6, 11, 37, 49)]
-    groups = {STATE: states, CHILDREN: ["0", "1", "2", "3"]}
-    for p in PROGRAMMES:
-        assert p.flag in engine.inputs
-        for group in groups.get(p.groups, ["US"]):
-            assert (p.name, group) in rates
+def test_the_packaged_table_has_every_group():
+    """Every programme has a rate in the nation, or in each of 51 states, or in each kind."""
+    rates = read_rates(2024)
+    kinds = {STATE: set(STATE_LETTERS.values()), CHILDREN: set("0123"),
+             CATEGORY: set(WIC_CATEGORIES), NATION: {"US"}}  # fmt: skip
+    assert len(kinds[STATE]) == 51
+    wanted = {(p.name, group) for p in (*PROGRAMMES, *WIC) for group in kinds[p.groups]}
+    assert set(rates) == wanted
+
+
+def test_medicaid_rates_of_the_states():
+    """Lowest in Utah, highest in three states; policyengine-us-data e01a0384 medicaid.yaml."""
+    rate = {group: r for (name, group), r in read_rates(2024).items() if name == "medicaid"}
+    assert min(rate, key=lambda state: rate[state]) == "UT"
+    assert {state for state, r in rate.items() if r == max(rate.values())} == {"CO", "DC", "IN"}
+    assert rate["CO"] == 0.99
+
+
+def test_wic_rates_are_those_of_the_year():
+    """Participation of infants fell in 2020; nobody outside the five categories takes part."""
+    assert read_rates(2019)["wic", "INFANT"] == 0.984
+    assert read_rates(2020)["wic", "INFANT"] == 0.817
+    assert [read_rates(2024)["wic", c] for c in WIC_CATEGORIES] == [
+        0.456, 0.689, 0.663, 0.784, 0.46, 0.0
+    ]  # fmt: skip
+    assert read_rates(2024)["wic_nutritional_risk", "CHILD"] == 0.752
+
+
+def test_every_rate_says_what_it_is_a_share_of_and_where_it_is_from():
+    """No row of the packaged table has an empty share or source."""
+    text = (files("calibration") / "data" / "takeup_rates.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) > 90
+    assert all(row["share_of"] and "policyengine-us-data e01a0384" in row["source"] for row in rows)
+
+
+def test_programmes_can_be_asked_for_by_name():
+    """WIC is resolved on request, although the engine reads neither of its flags."""
+    table = resolve(four_households(), CROSSWALK, ENGINE, states=(6,), seed=3, programmes=WIC)
+    assert {(r.programme, r.group): r.threshold for r in table.rows} == {
+        key: rate for key, rate in read_rates(2024).items() if key[0].startswith("wic")
+    }
 
 
 # -- the formula -----------------------------------------------------------------------

@@ -43,7 +43,7 @@ def weights(work: Workspace) -> None:
     def watch(step: EpochStep) -> tuple[str, int, float, int, Floats] | None:
         if step.phase != "gates" or step.epoch % LOG_EVERY:
             return None
-        weights, kept = step.run.median()
+        weights, kept = step.median()
         estimates = matrix.estimates(weights)
         return "gates", step.epoch, step.values["data_loss"], int(kept.sum()), estimates
 

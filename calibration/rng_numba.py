@@ -21,6 +21,7 @@ Axes: `fold` and `unit` take single numbers, `uniform_fold` parts of shape (n,).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -29,17 +30,35 @@ from numpy.typing import NDArray
 from calibration.errors import RandomError
 from calibration.splitmix import GAMMA, M1, M2, S11, S27, S30, S31, as_uint64
 
-__all__ = ["fold", "uniform_fold", "unit"]
+__all__ = ["compiled", "fold", "uniform_fold", "unit"]
 
 
-def _compiled(function: Callable) -> Callable:
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(function)
+def compiled(**options: Any) -> Callable[[Callable], Callable]:
+    """Compile a function when it is first called, and keep the code if there is a place.
+
+    Parameters
+    ----------
+    **options
+        Of `numba.njit`.
+
+    Returns
+    -------
+    function
+        A decorator.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        # A loop that may raise is not vectorised.
+        chosen: dict[str, Any] = {"error_model": "numpy"} | options
+        try:
+            return numba.njit(cache=True, **chosen)(function)
+        except RuntimeError:  # numba found no folder that it may write to
+            return numba.njit(**chosen)(function)
+
+    return decorate
 
 
-@_compiled
+@compiled()
 def fold(k, part):  # noqa: ANN001, ANN201  # numba infers the types
     """Fold one more part into a key; compiled, for single numbers.
 
@@ -62,7 +81,7 @@ def fold(k, part):  # noqa: ANN001, ANN201  # numba infers the types
     return z ^ (z >> S31)
 
 
-@_compiled
+@compiled()
 def unit(k):  # noqa: ANN001, ANN201
     """Turn a key into a uniform in [0, 1); compiled, for single numbers.
 
@@ -81,19 +100,19 @@ def unit(k):  # noqa: ANN001, ANN201
 _CHUNK = 4096  # keys that stay in the first cache between the passes over them
 
 
-@_compiled
+@compiled()
 def _fold_each(keys, part):  # noqa: ANN001, ANN202
     for i in range(len(keys)):
         keys[i] = fold(keys[i], part[i])
 
 
-@_compiled
+@compiled()
 def _unit_each(keys, u):  # noqa: ANN001, ANN202
     for i in range(len(keys)):
         u[i] = unit(keys[i])
 
 
-@_compiled
+@compiled()
 def _draw(prefix, parts, out):  # noqa: ANN001, ANN202
     buffer = np.empty(_CHUNK, dtype=np.uint64)
     for start in range(0, len(out), _CHUNK):

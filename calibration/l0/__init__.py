@@ -130,12 +130,14 @@ def fit_l0(
     observe: Callable[[EpochStep], bool | None] | None = None,
     resume: Checkpoint | Path | str | None = None,
     device: str | None = None,
+    compiled: bool | None = None,
+    threads: int | None = None,
 ) -> L0Fit:
     """Minimise the L0 objective: few columns with positive weights that meet the targets.
 
     Parameters
     ----------
-    X : (T, C) SciPy sparse array or matrix, or 2-D array
+    X : (T, C) SciPy sparse array or matrix, 2-D array, or `calibration.compact.FactoredMatrix`
         What one unit of weight of column j adds to target i.
     t : (T,) array of float
         Targets, in the units of the rows of X.
@@ -163,6 +165,13 @@ def fit_l0(
         Where PyTorch is to run the fit: "cpu", "cuda", "cuda:1" (see
         `calibration.l0.device`). By default the fit runs without it, and gives equal bits
         on every machine.
+    compiled : bool, optional
+        Whether to run the gate phase in compiled loops (`calibration.l0.compiled`), which have
+        equal bits on one machine. By default those with half a million nonzeros and more, or
+        with a factored X, do.
+    threads : int, optional
+        How many threads share out the blocks of a compiled fit; they change no bit. By default
+        as many as processors.
 
     Returns
     -------
@@ -197,7 +206,15 @@ def fit_l0(
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(Path(resume))
     problem = Problem.build(
-        X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
+        X,
+        t,
+        w0=w0,
+        options=options,
+        column_key=column_key,
+        block=block,
+        group=group,
+        compiled=compiled if device is None else False,
+        threads=threads,
     )
     run = start_run(problem, options, noise=noise, resume=resume)
     if device is not None and options.controlled:
@@ -244,13 +261,13 @@ def finish(
     lost = problem.lost_rows(kept)
     history = np.array(run.history, dtype=np.float64).reshape(-1, len(HISTORY))
     return L0Fit(
-        weights=weights,
+        weights=problem.as_given(weights),
         status=status,
         message=_message(run, status, loss, lost, estimates),
         estimates=estimates,
         loss=loss,
-        open_probability=open_probability(run.gates.parameters[1], options),
-        log_weights=np.asarray(run.gates.parameters[0], dtype=np.float64),
+        open_probability=problem.as_given(open_probability(run.gates.parameters[1], options)),
+        log_weights=problem.as_given(np.asarray(run.gates.parameters[0], dtype=np.float64)),
         history={name: history[:, place].copy() for place, name in enumerate(HISTORY)},
         refit_losses=np.array(run.losses, dtype=np.float64),
         unreachable=problem.unreachable,

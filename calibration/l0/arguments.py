@@ -29,7 +29,10 @@ from calibration.errors import FitError
 from calibration.l0.forms import BLOCKS, Entries, Form, keep_32_bits
 from calibration.l0.options import L0Options
 
-__all__ = ["EMPTY", "WRONG_SIGN", "Arguments", "UnreachableRow", "read_arguments"]
+__all__ = ["COMPILED_FROM", "EMPTY", "WRONG_SIGN", "Arguments", "UnreachableRow", "read_arguments"]
+
+COMPILED_FROM = 500_000
+"""Nonzeros of X from which on a fit is compiled: below, it takes about as long as a compiler."""
 
 EMPTY = "no column has an entry in this row"
 """Reason for leaving out a row without support."""
@@ -49,7 +52,7 @@ class UnreachableRow(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """Checked arguments: the form of X, vectors over rows (T,) and columns (C,)."""
+    """Checked arguments: the form of X, vectors over rows (T,) and columns (C, its order)."""
 
     form: Form
     targets: Floats
@@ -69,18 +72,24 @@ def read_arguments(
     column_key: ArrayLike | None,
     block: ArrayLike | None,
     group: ArrayLike | None,
+    compiled: bool | None = None,
+    threads: int | None = None,
 ) -> Arguments:
     """Check the arguments of `calibration.l0.fit_l0` and give them their types.
 
     Parameters
     ----------
-    X : (T, C) sparse array or 2-D array
+    X : (T, C) sparse array, 2-D array, or factors G (T, F) and Z (F, C) of one
     t : (T,) array of float
     w0 : (C,) array of float or None
     options : L0Options
         Read for `row_weights`.
     column_key, block : (C,) arrays of integers or None
     group : (T,) array of integers or strings, or None
+    compiled : bool or None
+        Whether to lay X out for compiled loops; by default if it is large or factored.
+    threads : int or None
+        How many share out the blocks of such a form; by default as many as may run.
 
     Returns
     -------
@@ -92,10 +101,10 @@ def read_arguments(
         If anything is not finite, not positive where it must be, of the wrong length or
         type, or duplicated, or if no row is reachable.
     """
-    X = _matrix(X)
+    factors = (X.G, X.Z) if hasattr(X, "G") and hasattr(X, "Z") else (None, _matrix(X))
     length, width = (int(size) for size in X.shape)
     blocks = _blocks(block, width)
-    form = Entries.read(X, blocks)
+    form = _form(*factors, blocks, options, compiled=compiled, threads=threads)
     targets = _vector("t", t, length, "one target for each row of X")
     unreachable = _find_unreachable(form, targets)
     reachable = np.ones(length, dtype=bool)
@@ -104,11 +113,16 @@ def read_arguments(
         raise FitError(
             f"none of the {length} rows can be reached; row 0 because {unreachable[0].reason}"
         )
+    start = None if w0 is None else keep_32_bits(_start(w0, width))
+    keys = _keys(column_key, width)
+    if form.order is not None:
+        start = None if start is None else start[form.order]
+        keys, blocks = keys[form.order], blocks[form.order]
     return Arguments(
         form=form,
         targets=keep_32_bits(targets),
-        start=None if w0 is None else keep_32_bits(_start(w0, width)),
-        column_key=_keys(column_key, width),
+        start=start,
+        column_key=keys,
         block=blocks,
         row_weight=_row_weights(group, reachable, options),
         unreachable=unreachable,
@@ -127,6 +141,29 @@ def _matrix(X: Any) -> Any:
             "give a real matrix, one row for each target and one column for each record"
         )
     return X
+
+
+def _form(
+    G: Any,
+    Z: Any,
+    block: Indices,
+    options: L0Options,
+    *,
+    compiled: bool | None,
+    threads: int | None,
+) -> Form:
+    """Choose how X is held: entry by entry, or for compiled loops."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise FitError(f"threads is {threads!r}; give a whole number >= 1")
+    size = Z.nnz if hasattr(Z, "nnz") else Z.size
+    if compiled is None:
+        compiled = G is not None or size >= COMPILED_FROM
+    if not compiled:
+        return Entries.read(Z if G is None else G @ Z, block)
+    from calibration.l0.strips import Strips, usable_threads
+
+    threads = usable_threads() if threads is None else threads
+    return Strips.read(Z, block, gather=G, dtype=options.dtype, threads=threads)
 
 
 def _vector(name: str, given: ArrayLike, length: int, meaning: str) -> Floats:

@@ -51,6 +51,16 @@ class Form(Protocol):
         """(T, C)."""
         ...
 
+    @property
+    def order(self) -> Indices | None:
+        """Which column of the given X stands at each place (C,); None if all stand as given."""
+        ...
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the gate phase runs in compiled loops, `calibration.l0.compiled`."""
+        ...
+
     def partials(self, weights: Floats) -> Floats:
         """Give the sums of each block over the finest rows, (64, F), for weights (C,)."""
         ...
@@ -161,6 +171,16 @@ class Entries:
     def shape(self) -> tuple[int, int]:
         """(T, C)."""
         return self.n_rows, self.block.size
+
+    @property
+    def order(self) -> None:
+        """Columns stand as given."""
+        return
+
+    @property
+    def is_compiled(self) -> bool:
+        """No: every step is a call of NumPy."""
+        return False
 
     def partials(self, weights: Floats) -> Floats:
         """Give the sums of each block; see `Form.partials`."""

@@ -132,12 +132,13 @@ def given_noise(noise: ArrayLike | Callable[[int], Floats], problem: Problem) ->
 
 def _checked(uniforms: ArrayLike, epoch: int, problem: Problem) -> Floats:
     u = np.asarray(uniforms, dtype=np.float64)
+    order = problem.form.order
     if u.shape != (problem.n_columns,) or not ((u >= 0) & (u <= 1)).all():
         raise FitError(
             f"noise for epoch {epoch} has shape {u.shape}; give ({problem.n_columns},) "
             "uniforms in [0, 1] for every epoch, counted from 1"
         )
-    return gate_noise(u)
+    return gate_noise(u if order is None else u[order])
 
 
 def jitter(problem: Problem, size: float, seed: int, name: str) -> Floats:

@@ -163,7 +163,7 @@ def history_row(
     weights = size * gates
     expected = problem.total(open_probability(parameters[1], options))
     squares = problem.total(weights * weights)
-    data_loss, _ = problem.misfit(weights)
+    data_loss, _ = problem.judge(problem.estimates(weights))
     penalty = options.penalty * expected
     ungated = options.l2_on == "ungated"
     l2 = options.l2 * (problem.total(size * size) if ungated else squares)

@@ -22,6 +22,7 @@ reports half the loss of the raw gated weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,9 @@ from calibration.l0.portable import exp, log
 from calibration.l0.problem import Problem
 from calibration.l0.run import EpochStep, Run, Status
 from calibration.l0.state import Adam, Rates
+
+if TYPE_CHECKING:
+    from calibration.l0.compiled import CompiledGates
 
 __all__ = ["run_gates", "run_refit"]
 
@@ -56,20 +60,19 @@ def run_gates(run: Run, observe: Observer | None = None) -> Status | None:
     Status or None
         DIVERGED, PAUSED, or None if the phase is over.
     """
-    problem, options, state = run.problem, run.options, run.gates
+    options, state = run.options, run.gates
     rates = Rates.of(options.learning_rate, options.epochs, options.schedule)
     good = state.parameters
     with np.errstate(over="ignore", invalid="ignore"):  # caught below, as a loss
         if state.epoch == 0 and not run.history and _log_gates(run, observe):
             return Status.PAUSED
+        gates = _gates(run, rates)
         while state.epoch < options.epochs:
-            noise = run.noise(state.epoch + 1)
-            now = gate_objective(problem, np.asarray(state.parameters, float), noise, options)
-            if not np.isfinite(now.loss):
+            if not np.isfinite(gates.begin()):
                 state.parameters = good
                 return Status.DIVERGED
             good = state.parameters
-            state.step(now.gradient, rates, options.adam_epsilon)
+            gates.end()
             if _is_logged(state.epoch, options.epochs, options) and _log_gates(run, observe):
                 return Status.PAUSED
         if not np.isfinite(run.history[-1][1]):
@@ -125,6 +128,33 @@ def run_refit(run: Run, observe: Observer | None = None) -> tuple[Status, Floats
         return Status.NO_PROGRESS, weights
     weights[kept] = exp(state.parameters)
     return status, weights
+
+
+class _PlainGates:
+    """The epochs of a gate phase, each a call of `gate_objective` and of `Adam.step`."""
+
+    def __init__(self, run: Run, rates: Rates) -> None:
+        self._run, self._rates = run, rates
+        self._now = None
+
+    def begin(self) -> float:
+        run = self._run
+        parameters = np.asarray(run.gates.parameters, float)
+        noise = run.noise(run.gates.epoch + 1)
+        self._now = gate_objective(run.problem, parameters, noise, run.options)
+        return self._now.loss
+
+    def end(self) -> None:
+        if self._now is not None:
+            self._run.gates.step(self._now.gradient, self._rates, self._run.options.adam_epsilon)
+
+
+def _gates(run: Run, rates: Rates) -> _PlainGates | CompiledGates:
+    if not run.problem.form.is_compiled:
+        return _PlainGates(run, rates)
+    from calibration.l0.compiled import CompiledGates
+
+    return CompiledGates(run, rates)
 
 
 def _loss_of_nothing(problem: Problem, rows: NDArray[np.int64]) -> float:

@@ -11,7 +11,7 @@ d_i is |t_i|; for t_i = 0 it is the largest contribution that one column makes a
 start, max_j |X_ij| w0_j, which is positive for every row with support. c_i gives each
 group of rows equal total, 1 in all.
 
-Axes: rows i (T targets), columns j (C), blocks b (64).
+Axes: rows i (T targets), columns j (C, in the order of the form), blocks b (64).
 
 Source: the scale for zero targets is the identifiability floor of the l0-paper harness
 (PolicyEngine/l0-paper at 0c97a0d).
@@ -77,6 +77,8 @@ class Problem:
         column_key: ArrayLike | None = None,
         block: ArrayLike | None = None,
         group: ArrayLike | None = None,
+        compiled: bool | None = None,
+        threads: int | None = None,
     ) -> Problem:
         """Check the arguments of `calibration.l0.fit_l0` and lay them out.
 
@@ -89,7 +91,15 @@ class Problem:
         Problem
         """
         given = read_arguments(
-            X, t, w0=w0, options=options, column_key=column_key, block=block, group=group
+            X,
+            t,
+            w0=w0,
+            options=options,
+            column_key=column_key,
+            block=block,
+            group=group,
+            compiled=compiled,
+            threads=threads,
         )
         draft = cls(
             form=given.form,
@@ -171,14 +181,45 @@ class Problem:
         loss : float
         gradient : (C,) array of float64
         """
-        error = self.estimates(weights)
-        error -= self.targets
+        loss, slope = self.judge(self.estimates(weights))
+        return loss, self.pull(slope)
+
+    def judge(self, estimates: Floats) -> tuple[float, Floats]:
+        """Give the data loss of some estimates and its gradient in them.
+
+        Parameters
+        ----------
+        estimates : (T,) array of float64
+
+        Returns
+        -------
+        loss : float
+        gradient : (T,) array of float64
+        """
+        error = estimates - self.targets
         error /= self.scale
         weighted = self.row_weight * error
         loss = float((weighted * error).sum())
         weighted /= self.scale
         weighted *= 2.0
-        return loss, self.pull(weighted)
+        return loss, weighted
+
+    def as_given(self, column_values: NDArray[Any]) -> NDArray[Any]:
+        """Put a vector over columns in the order of the X that was given.
+
+        Parameters
+        ----------
+        column_values : (C,) array
+
+        Returns
+        -------
+        (C,) array
+        """
+        if self.form.order is None:
+            return column_values
+        out = np.empty_like(column_values)
+        out[self.form.order] = column_values
+        return out
 
     def restrict(self, kept: NDArray[np.bool_]) -> Problem:
         """Give the problem with only some columns; rows, scales and weights stay.

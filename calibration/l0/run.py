@@ -83,6 +83,17 @@ class EpochStep:
     values: Mapping[str, float]
     run: Run
 
+    def median(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """Give the gated weights (C,) and the survivors (C,), in the order of X.
+
+        Returns
+        -------
+        weights : (C,) array of float64
+        kept : (C,) array of bool
+        """
+        weights, kept = self.run.median()
+        return self.run.problem.as_given(weights), self.run.problem.as_given(kept)
+
     def checkpoint(self) -> Checkpoint:
         """Copy the state, ready to be saved or resumed.
 
@@ -106,7 +117,10 @@ class Run:
     losses: list[float] = field(default_factory=list)
 
     def median(self) -> tuple[Floats, NDArray[np.bool_]]:
-        """Give gated weights exp(theta) z (C,) and the survivors (C,) of the gate phase."""
+        """Give gated weights exp(theta) z (C,) and the survivors (C,) of the gate phase.
+
+        Both are in the order of the form; `EpochStep.median` gives them as X has them.
+        """
         gates = median_gates(self.gates.parameters[1], self.options)
         weights = exp(self.gates.parameters[0]) * gates
         if self.options.cap is not None:  # theta is held to it, but rounds

@@ -31,9 +31,12 @@ from calibration.l0.noise import GateNoise
 from calibration.l0.options import L0Options
 from calibration.l0.portable import half_cosine
 
-__all__ = ["Adam", "Checkpoint", "Rates"]
+__all__ = ["DECAYS", "Adam", "Checkpoint", "Rates"]
 
-_B1, _B2 = 0.9, 0.999
+DECAYS = (0.9, 0.999)
+"""b1 and b2, the values of the paper."""
+
+_B1, _B2 = DECAYS
 _VERSION = 2  # 1 did not know its noise
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,157 @@
+"""An epoch of the L0 fit against l0-python, in its own settings, on one thread.
+
+    python -m benchmarks.l0 --size small|medium|large|complete [--record] [--peak]
+
+Both sides minimise the same sums (`L0Options.us_data`, beta .35, float32) over one matrix
+(`benchmarks.l0_matrix`): ours from its factors, l0-python from their product in CSR. Their
+epochs take turns in one process, and what is compared is the median of CPU seconds; ours
+include the sums over rows, the loss and the noise. Loss and gradient at equal parameters and
+noise are compared first. `--peak` fits in a process without l0-python and gives its largest
+memory, matrix included. `--record` writes `benchmarks/results/l0_SIZE.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from benchmarks.l0_matrix import SIZES, Instance, make
+from benchmarks.machine import machine
+from calibration.compact import FactoredMatrix
+from calibration.l0.compiled import CompiledGates
+from calibration.l0.options import L0Options
+from calibration.l0.problem import Problem
+from calibration.l0.run import Run, start_run
+from calibration.l0.state import Rates
+
+EPOCHS = {"small": (40, 20), "medium": (20, 7), "large": (10, 1), "complete": (10, 1)}
+OPTIONS = L0Options.us_data(penalty=1e-4, epochs=1000, dtype="float32")
+RESULTS = Path(__file__).parent / "results"
+
+
+def our_run(instance: Instance) -> Run:
+    """Set up our side; the arrays of the instance are no longer needed then."""
+    problem = Problem.build(
+        FactoredMatrix(instance.G, instance.Z),
+        instance.t,
+        w0=instance.w0,
+        options=OPTIONS,
+        block=instance.block,
+        threads=1,
+    )
+    return start_run(problem, OPTIONS)
+
+
+def their_model(instance: Instance) -> Any:
+    """Set up l0-python as policyengine-us-data does."""
+    import torch
+    from l0.calibration import SparseCalibrationWeights
+
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="Sparse invariant checks")
+    return SparseCalibrationWeights(
+        n_features=instance.w0.size,
+        beta=OPTIONS.temperature,
+        gamma=OPTIONS.stretch[0],
+        zeta=OPTIONS.stretch[1],
+        init_keep_prob=0.999,
+        init_weights=instance.w0,
+        log_weight_jitter_sd=0.0,
+    )
+
+
+def compare(size: str) -> dict[str, Any]:
+    """Time both sides in turns."""
+    instance = make(SIZES[size])
+    nonzeros = int(instance.Z.nnz)
+    X = (instance.G @ instance.Z).tocsr()
+    model, t = their_model(instance), instance.t
+    run = our_run(instance)
+    model._convert_sparse_to_torch(X)  # noqa: SLF001  # it keeps the result
+    shape = X.shape
+    fact = {"columns": shape[1], "targets": shape[0], "nonzeros": X.nnz, "factored": nonzeros}
+    instance = None
+    gc.collect()
+    gates = CompiledGates(run, Rates.of(OPTIONS.learning_rate, OPTIONS.epochs, "constant"))
+    options = {"lambda_l0": OPTIONS.penalty, "lambda_l2": OPTIONS.l2, "lr": OPTIONS.learning_rate}
+
+    def ours() -> None:
+        gates.begin()
+        gates.end()
+
+    def theirs() -> None:
+        model.fit(X, t, epochs=1, loss_type="relative", verbose=False, **options)
+
+    ours()
+    theirs()
+    n_ours, n_theirs = EPOCHS[size]
+    seconds: dict[str, list[float]] = {"ours": [], "l0_python": []}
+    for _ in range(n_theirs):
+        seconds["l0_python"].append(_cpu(theirs))
+        seconds["ours"] += [_cpu(ours) for _ in range(max(1, n_ours // n_theirs))]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return fact | {
+        "ours_cpu_seconds": medians["ours"],
+        "l0_python_cpu_seconds": medians["l0_python"],
+        "ratio": medians["l0_python"] / medians["ours"],
+        "epochs": {name: len(values) for name, values in seconds.items()},
+        "ours_ns_per_nonzero": medians["ours"] / fact["nonzeros"] * 1e9,
+    }
+
+
+def _cpu(epoch: Any) -> float:
+    start = time.process_time()
+    epoch()
+    return time.process_time() - start
+
+
+def peak(size: str) -> dict[str, float]:
+    """Fit a few epochs without l0-python, and give the largest memory of the process."""
+    run = our_run(make(SIZES[size]))
+    gc.collect()
+    gates = CompiledGates(run, Rates.of(OPTIONS.learning_rate, OPTIONS.epochs, "constant"))
+    seconds = [_cpu(lambda: (gates.begin(), gates.end())) for _ in range(EPOCHS[size][0])]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"peak_gb": round(most, 2), "alone_cpu_seconds": statistics.median(seconds)}
+
+
+def main() -> None:
+    """Measure, print, and record if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, required=True)
+    parser.add_argument("--peak", action="store_true", help="memory alone, without l0-python")
+    parser.add_argument("--record", action="store_true", help="write the results file")
+    asked = parser.parse_args()
+    if asked.peak:
+        sys.stdout.write(json.dumps(peak(asked.size)) + "\n")
+        return
+    alone = subprocess.run(
+        [sys.executable, "-m", "benchmarks.l0", "--size", asked.size, "--peak"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    result = {"size": asked.size, "beta": OPTIONS.temperature, "threads": 1}
+    result |= json.loads(alone.stdout) | compare(asked.size)
+    result = {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in result.items()}
+    result |= {"load": [round(x, 1) for x in os.getloadavg()], "machine": machine()}
+    result |= {"date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
+    text = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(text)
+    if asked.record:
+        (RESULTS / f"l0_{asked.size}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -82,7 +82,7 @@ class CompiledGates:
 
     def _pass(self, epoch: int, rates: NDArray[Any]) -> NDArray[np.float64]:
         """Walk over X; `epoch` is the one whose gates are made."""
-        from calibration.l0 import passes
+        import calibration.l0.passes as passes  # noqa: PLR0402
 
         run, state, layout = self._run, self._run.gates, self._form.layout
         moments = (state.parameters, self._spare, state.first, state.second)

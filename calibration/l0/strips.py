@@ -126,7 +126,7 @@ class Strips:
         FitError
             If an entry is not finite; the message names row and column.
         """
-        from calibration.l0 import laying_out as build
+        import calibration.l0.laying_out as build
 
         columns, n_finest = _clean(Z, dtype), int(Z.shape[0])
         if gather is not None:
@@ -149,7 +149,7 @@ class Strips:
         threads: int,
     ) -> Strips:
         """Lay out a matrix by column, its columns taken in a given order."""
-        from calibration.l0 import laying_out as build
+        import calibration.l0.laying_out as build
 
         start, rows, values = Z.indptr.astype(np.int64), Z.indices, Z.data
         block_group, group_column = build.groups(block, island, BLOCKS)
@@ -235,7 +235,7 @@ class Strips:
 
     def pull(self, row_values: Floats) -> Floats:
         """Give the transpose of X times a vector; see `Form.pull`."""
-        from calibration.l0 import passes
+        import calibration.l0.passes as passes  # noqa: PLR0402
 
         values, out = self.to_pairs(row_values), np.empty(self.block.size)
         self.share_out(lambda lo, hi: passes.pull(self.layout, lo, hi, values, out))
@@ -305,7 +305,7 @@ class Strips:
         return found
 
     def _sums(self, weights: Floats) -> Floats:
-        from calibration.l0 import passes
+        import calibration.l0.passes as passes  # noqa: PLR0402
 
         partial = np.zeros(self.pair_row.size)
         self.share_out(lambda lo, hi: passes.sums(self.layout, lo, hi, weights, partial))
@@ -313,7 +313,7 @@ class Strips:
 
     def _entries(self) -> Iterator[tuple[Indices, Indices, Floats]]:
         """Columns, pairs and values of the entries, block by block."""
-        from calibration.l0 import laying_out as build
+        import calibration.l0.laying_out as build
 
         none, nothing = np.empty(0, np.int64), np.empty(0)
         for b in range(BLOCKS):

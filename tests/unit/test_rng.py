@@ -251,9 +251,9 @@ def test_compiled_streams_need_no_folder_to_keep_their_code_in(monkeypatch):
     import numba
     from numba.core import caching
 
-    from calibration.rng_numba import _compiled
+    from calibration.rng_numba import compiled
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
     with pytest.raises(RuntimeError, match="no locator"):
         numba.njit(cache=True)(lambda x: x + 1)
-    assert _compiled(lambda x: x + 1)(1) == 2
+    assert compiled()(lambda x: x + 1)(1) == 2

@@ -23,7 +23,8 @@ undoes (2), (4), (5) and (6).
 
 A fit amplifies small differences, and where gates are undecided they choose the survivors.
 `calibration.l0.portable` and `calibration.l0.arguments` say how equal inputs still give equal bits
-on every machine.
+on every machine, and `calibration.l0.compiled` why large fits give up as much: theirs are equal
+on one machine, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -163,12 +164,12 @@ def fit_l0(
         Go on from there, with the same problem, options and noise.
     device : str, optional
         Where PyTorch is to run the fit: "cpu", "cuda", "cuda:1" (see
-        `calibration.l0.device`). By default the fit runs without it, and gives equal bits
-        on every machine.
+        `calibration.l0.device`). By default the fit runs without it.
     compiled : bool, optional
         Whether to run the gate phase in compiled loops (`calibration.l0.compiled`), which have
         equal bits on one machine. By default those with half a million nonzeros and more, or
-        with a factored X, do.
+        with a factored X, do, but for a price by the norm of columns. The plain loops have equal
+        bits on every machine.
     threads : int, optional
         How many threads share out the blocks of a compiled fit; they change no bit. By default
         as many as processors.

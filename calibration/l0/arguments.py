@@ -157,7 +157,8 @@ def _form(
         raise FitError(f"threads is {threads!r}; give a whole number >= 1")
     size = Z.nnz if hasattr(Z, "nnz") else Z.size
     if compiled is None:
-        compiled = G is not None or size >= COMPILED_FROM
+        # A price by the norm of a column is read from entries.
+        compiled = (G is not None or size >= COMPILED_FROM) and options.price != "norm"
     if not compiled:
         return Entries.read(Z if G is None else G @ Z, block)
     from calibration.l0.strips import Strips, usable_threads

@@ -377,8 +377,9 @@ def run_device_gates(run: Run, device: str, observe: Observer | None = None) -> 
         logged = number == options.epochs or (options.log_every and number % options.log_every == 0)
         if not logged and len(losses) < _LOOK:
             continue
-        finite = torch.isfinite(torch.stack(losses)).all() and torch.isfinite(gates.state[0]).all()
-        if not finite:
+        # Each loss is that of the state before its update: measure where the last one led.
+        after = torch.tensor(gates.measure(number))
+        if not (torch.isfinite(torch.stack(losses)).all() and torch.isfinite(after).all()):
             run.gates = _to_host(good, good_epoch)
             return Status.DIVERGED
         good, good_epoch, losses = _copies(gates.state), number, []

@@ -107,8 +107,9 @@ class L0Options:
     log_every : int
         Epochs between rows of the history; 0 keeps the first and last only.
     dtype : {"float64", "float32"}
-        Type of the parameters and Adam moments between epochs; arithmetic and sums are
-        float64 either way. "float32" halves the memory.
+        Type of the parameters and Adam moments between epochs; "float32" halves the memory.
+        In plain loops arithmetic is float64 either way. In compiled loops and on a device
+        arithmetic on columns is of this type, and sums over many columns are float64.
     price : {"uniform", "norm"}
         What a column costs: lambda_0, or lambda_0 times its share in the targets; see
         `calibration.l0.controls`, as for the next three.

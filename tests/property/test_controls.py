@@ -113,6 +113,14 @@ def test_a_fit_keeps_its_controls(controls):
     assert breaks(fit_l0(m.X, m.values, options=L0Options(**base | free), **names)) == bounds
 
 
+def test_a_price_by_norm_is_read_from_a_large_matrix_too(monkeypatch):
+    """Norms are read from entries, so such a fit is never laid out for compiled loops."""
+    monkeypatch.setattr("calibration.l0.arguments.COMPILED_FROM", 0)
+    m, names = toy_problem()
+    options = L0Options(price="norm", epochs=5, refit=False)
+    assert fit_l0(m.X, m.values, options=options, **names).retained > 0
+
+
 @pytest.mark.parametrize("where", ["gates", "refit"])
 def test_a_controlled_fit_resumes_to_the_same_bits(where):
     """Stopped in either phase it ends where the whole fit ends; other controls are refused."""

@@ -211,7 +211,19 @@ def test_divergence_goes_back_to_the_last_good_state(m):
     fit = fit_l0(X, t, options=options, device="cpu", **names)
     assert fit.status is Status.DIVERGED
     assert np.isfinite(fit.weights).all()
+    assert np.isfinite(fit.loss)
     assert "worst rows" in fit.message
+
+
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_an_update_that_leads_nowhere_is_undone(epochs):
+    """The loss that an epoch gives is that before its update; where it led counts too."""
+    X = np.random.default_rng(0).random((3, 40))
+    options = L0Options(penalty=0.0, learning_rate=1000.0, epochs=epochs, log_every=1)
+    fit = fit_l0(X, np.ones(3), w0=np.full(40, 1e-3), options=options, device="cpu")
+    assert fit.status is Status.DIVERGED
+    assert fit.weights.max() < 1
+    assert np.isfinite(fit.loss)
 
 
 def test_a_device_that_is_not_there_is_refused(m):

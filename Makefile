@@ -84,7 +84,7 @@ types: .stamps/env
 	$(BIN)/basedpyright --pythonpath $(BIN)/python calibration
 
 pytest: .stamps/wheel
-	$(RECORDED) tests -- $(BIN)/pytest -m "not slow" tests/unit tests/property
+	$(RECORDED) tests -- $(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests/unit tests/property
 
 # Every block of every page: alone, and all of them in one process.
 pages: .stamps/wheel

@@ -67,7 +67,7 @@ def build_matrix(
         Columns simulated at once, at least 1. Any value gives the same bits.
     gather : bool, optional
         Whether measures that `calibration.gather` serves take its shortcut, which has the
-        same bits; by default where it serves all of them.
+        same bits; by default where it serves all of them and needs fewer simulations.
     executor : concurrent.futures.Executor, optional
         Where chunks run; here, one after the other, by default. A worker finds the engine
         by its name, and refuses one of another version.
@@ -194,8 +194,9 @@ def _short(
 ) -> list[Signature]:
     """List the measures that take the shortcut."""
     ways = [route.way for route in routes(clones, signatures)]
-    if gather is None:  # where every column is simulated anyway, nothing would be saved
-        gather = Way.COLUMN not in ways
+    if gather is None:  # only where it saves: S R simulations for N R, and never both
+        fewer = len(np.unique(clones.geography.state)) < clones.geography.n_clones
+        gather = Way.COLUMN not in ways and (fewer or Way.STATE not in ways)
     return [s for s, way in zip(signatures, ways, strict=True) if gather and way is not Way.COLUMN]
 
 

@@ -67,10 +67,12 @@ def test_the_shortcut_in_chunks_of_any_size(chunk):
 
 
 def test_the_shortcut_saves_simulations():
-    """Where all rows are served it is taken unasked: S times R columns and not N times R."""
+    """Where it saves it is taken unasked: R columns, or S times R if there are more clones."""
     clones = toy.after("matrix").clones
     seen = []
     measure(clones, rows(["rent"]), observe=lambda *call: seen.append(call))
+    assert seen[-1] == (300, 300)  # three clones, five states
+    measure(clones, rows(["rent"]), gather=True, observe=lambda *call: seen.append(call))
     assert seen[-1] == (5 * 100, 5 * 100)
     measure(clones, rows(["person_count"]), observe=lambda *call: seen.append(call))
     assert seen[-1] == (100, 100)

@@ -1,6 +1,7 @@
 """Run blocks alone: each in a process, a folder and an environment of its own.
 
-    python -I site_tools/alone.py        jobs on standard input, results on standard output
+    python -I site_tools/alone.py             jobs on standard input, results on standard output
+    python -I site_tools/alone.py --pace      how much slower than the yardstick this machine is
 
 Started once, it imports the scientific stack, which takes seconds, but not `calibration`.
 Every job is run in a child forked from that state: a fresh interpreter for a hundredth of
@@ -13,7 +14,8 @@ the price. A job is a line of JSON:
     body     the code
 
 The answer has what it printed, its error (None if it went well), and its CPU seconds, with
-imports that stand at its top not counted.
+imports that stand at its top not counted. A slow machine needs more of them for the same work,
+so they are divided by its pace: how much longer than `YARDSTICK` the stack took to import.
 
 This file is also imported, by what sends the jobs; it must not import its neighbors.
 """
@@ -39,10 +41,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LIMIT", "STACK", "main", "run"]
+__all__ = ["LIMIT", "STACK", "YARDSTICK", "main", "run"]
 
 LIMIT = 90
 """Seconds on the clock after which a block is stopped."""
+
+YARDSTICK = 3.0
+"""CPU seconds in which a processor of today imports `STACK`."""
 
 STACK = (
     "h5py",
@@ -66,20 +71,25 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    """Answer jobs until the input ends."""
+    """Answer jobs until the input ends; with --pace, only say the pace of this machine."""
     os.environ.setdefault("MPLBACKEND", "Agg")
+    began = time.process_time()
     for name in STACK:
         importlib.import_module(name)
+    pace = max(1.0, (time.process_time() - began) / YARDSTICK)
+    if sys.argv[1:] == ["--pace"]:
+        sys.stdout.write(f"{pace:.2f}\n")
+        return
     if any(name.partition(".")[0] == "calibration" for name in sys.modules):
         raise SystemExit("the scientific stack has imported calibration")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for job in sys.stdin:
-        answers.write(json.dumps(run(json.loads(job))) + "\n")
+        answers.write(json.dumps(run(json.loads(job), pace)) + "\n")
         answers.flush()
 
 
-def run(job: Result) -> Result:
-    """Run one job in a child."""
+def run(job: Result, pace: float = 1.0) -> Result:
+    """Run one job in a child; its CPU seconds are divided by the pace."""
     folder = Path(tempfile.mkdtemp(prefix="block-"))
     report = folder.with_suffix(".json")
     child = os.fork()
@@ -93,6 +103,7 @@ def run(job: Result) -> Result:
         result = {"out": "", "error": f"the block {how}", "cpu": used}
     if job["mode"] == "bash":
         result["cpu"] = used
+    result["cpu"] /= pace
     shutil.rmtree(folder, ignore_errors=True)
     report.unlink(missing_ok=True)
     return result

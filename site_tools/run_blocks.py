@@ -25,10 +25,13 @@ from site_tools import pages, results
 from site_tools.blocks import Block, parse, with_outputs
 from site_tools.tree import fingerprint
 
-__all__ = ["FAIL", "LIST", "Outcome", "Runner", "run_all", "save", "write"]
+__all__ = ["FAIL", "LIST", "SHELL", "Outcome", "Runner", "run_all", "save", "write"]
 
-LIST, FAIL = 2.0, 10.0
-"""CPU seconds of a block after imports: above the first it is listed, above the other it fails."""
+LIST, FAIL, SHELL = 2.0, 10.0, 30.0
+"""CPU seconds of a block after imports, at the pace of `site_tools.alone`: above the first it is
+listed, above the second it fails. A shell block fails above the third: it starts interpreters,
+whose imports count.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Outcome:
     error : str or None
         Traceback or message, if it failed.
     cpu : float
-        CPU seconds; for Python, without the imports at its top.
+        CPU seconds at an even pace; for Python, without the imports at its top.
     """
 
     block: Block
@@ -53,6 +56,11 @@ class Outcome:
     out: str
     error: str | None
     cpu: float
+
+    @property
+    def limit(self) -> float:
+        """CPU seconds that the block may take."""
+        return SHELL if self.block.kind == "bash" else FAIL
 
     @property
     def complaint(self) -> str | None:
@@ -68,8 +76,8 @@ class Outcome:
         shows = b.page.startswith("site_src/") and not b.hidden
         if b.expected is None and self.out and shows:
             return f"{b.where}: it prints, and the page shows no output ({self.mode})\n{self.out}"
-        if self.cpu > FAIL:
-            return f"{b.where}: {self.cpu:.1f} CPU seconds; the limit is {FAIL:.0f}"
+        if self.cpu > self.limit:
+            return f"{b.where}: {self.cpu:.1f} CPU seconds; the limit is {self.limit:.0f}"
         return None
 
 

@@ -46,7 +46,7 @@ Bools = NDArray[np.bool_]
 class Layout(NamedTuple):
     """The arrays of the compiled loops; T is float64 or float32.
 
-    Parameters
+    Attributes
     ----------
     block_group : (65,) array of int64
         First group of each block.

@@ -26,7 +26,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ class RunState:
     period, seed : int
     states : tuple of str
         Postal letters, of a run that was confined to some states.
+    given : Inputs, optional
+        The inputs, if they have been read already.
     """
 
     folder: Path
@@ -87,6 +89,7 @@ class RunState:
     period: int = 2024
     seed: int = 0
     states: tuple[str, ...] = ()
+    given: Inputs | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.stage not in self.stages:
@@ -120,6 +123,8 @@ class RunState:
     @cached_property
     def inputs(self) -> Inputs:
         """Survey, donors, crosswalk, areas and targets as they were given."""
+        if self.given is not None:
+            return self.given
         return self.start.read(self.data, self.period, self.engine, self.states)
 
     @cached_property

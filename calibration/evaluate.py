@@ -24,6 +24,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5a, h5d, h5g, h5s  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from calibration.dataset import Dataset
@@ -149,15 +150,32 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str], int]:
     period = 0
     try:
         with h5py.File(path, "r") as file:
-            for name, group in file.items():
-                for year, stored in group.items():
-                    period, values = int(year), stored[()]
-                    text = values.dtype.kind == "S"
-                    columns[name] = np.char.decode(values, "utf-8") if text else values
-                    entity_of[name] = stored.attrs["entity"]
-    except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+            root, links = h5g.open(file.id, b"/"), []
+            root.links.visit(links.append)
+            for link in links:
+                name, _, year = link.decode().partition("/")
+                if year:
+                    period, stored = int(year), h5d.open(root, link)
+                    columns[name] = _values(stored)
+                    entity_of[name] = _text(h5a.open(stored, b"entity"))
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged or not such a file ({error})") from error
     return columns, entity_of, period
+
+
+# h5py's low-level interface: on hundreds of short columns the other one takes twice as long.
+
+
+def _values(stored: h5d.DatasetID) -> NDArray[Any]:
+    values: NDArray[Any] = np.empty(stored.shape, dtype=stored.dtype)
+    stored.read(h5s.ALL, h5s.ALL, values)
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+
+
+def _text(attribute: h5a.AttrID) -> str:
+    text: NDArray[Any] = np.empty((), dtype=attribute.dtype)
+    attribute.read(text)
+    return text.item().decode()
 
 
 def main(arguments: list[str]) -> None:

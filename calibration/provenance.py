@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -117,39 +117,53 @@ def code_hash(*modules: str, around: tuple[str, ...] = ()) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _source(module: str) -> Path:
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-@cache
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of this package that a module names in an import, anywhere in its text."""
+    return _named(module)[0]
+
+
+def _tables(module: str) -> tuple[Path, ...]:
+    """Tables of the package whose names stand in a module's text, beside it or in `data`."""
+    return _named(module)[1]
+
+
+@cache
+def _named(module: str) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Modules and tables that a module names; parsed once, since most steps ask about most."""
+    text = _source(module).read_text(encoding="utf-8")
+    tree = ast.parse(text)
     found = []
-    for node in _nodes(module):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.append(node.module)
             found += [f"{node.module}.{alias.name}" for alias in node.names]
-    names = {name for name in found if name.split(".")[0] == "calibration"}
-    return tuple(sorted(name for name in names if _source(name).is_file()))
-
-
-@cache
-def _tables(module: str) -> tuple[Path, ...]:
-    """Tables of the package whose names stand in a module's text, beside it or in `data`."""
-    names = {
-        node.value
-        for node in _nodes(module)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value.endswith(".csv")
-    }
+    modules = {name for name in found if name.split(".")[0] == "calibration"}
+    names = _table_names(tree) if ".csv" in text else set()
     folders = (_source(module).parent, _PACKAGE / "data")
-    paths = {folder / name for name in names for folder in folders}
-    return tuple(sorted(path for path in paths if path.is_file()))
+    tables = {folder / name for name in names for folder in folders}
+    return (
+        tuple(sorted(name for name in modules if _source(name).is_file())),
+        tuple(sorted(path for path in tables if path.is_file())),
+    )
 
 
-def _nodes(module: str) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))))
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk all statements, at any depth, without the expressions in them: most of a tree."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.expr)]
+
+
+def _table_names(tree: ast.AST) -> set[str]:
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str) and value.endswith(".csv")}

@@ -185,4 +185,5 @@ class Workspace:
             options.period,
             options.seed,
             options.states,
+            given=self.__dict__.get("inputs"),  # what the run works with, if it was read
         )

@@ -49,7 +49,7 @@ def no_record(name):
 
 def forget():
     """Empty the caches, which hold for one state of the sources."""
-    for function in (commit, modified, code_hash, provenance._imports, provenance._tables):
+    for function in (commit, modified, code_hash, provenance._named, provenance._source):
         function.cache_clear()
 
 

@@ -306,15 +306,12 @@ def test_a_writing_fault_leaves_the_old_file(made, tmp_path, monkeypatch, fault)
     column, change, message = fault
     publish(made, tmp_path / "US.h5")
     before = (tmp_path / "US.h5").read_bytes()
-    write = h5_layout._write_column
+    stored = h5_layout._as_stored
 
-    def faulty(file, dataset: Dataset, name: str) -> None:
-        if name == column:
-            changed = {name: change(dataset[name])}
-            dataset = Dataset(dataset.period, {dataset.entity_of(name): changed})
-        write(file, dataset, name)
+    def faulty(dataset: Dataset, name: str) -> np.ndarray:
+        return change(stored(dataset, name)) if name == column else stored(dataset, name)
 
-    monkeypatch.setattr(h5_layout, "_write_column", faulty)
+    monkeypatch.setattr(h5_layout, "_as_stored", faulty)
     with pytest.raises(DatasetError, match=message):
         publish(made, tmp_path / "US.h5")
     assert (tmp_path / "US.h5").read_bytes() == before

@@ -10,6 +10,10 @@ V is sparse and far smaller than X: a district's row, its state's and the nation
 same numbers. Columns that no row tells apart form a *cell*, the smallest piece of the map.
 Rows, areas and levels are looked up for cells and never for columns.
 
+What is worked out for columns is worked out for `BLOCK` of them at a time. A block's arrays
+fit a cache and are handed from block to block; arrays for all columns would be new memory,
+which the system clears page by page, each time they are asked for.
+
 Axes: measures m in [0, M), columns j = clone * R + record in [0, C), cells k in [0, K),
 rows i in [0, T). Values are float32, as in X.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +39,7 @@ __all__ = ["Cells", "Measures", "place", "scatter", "size"]
 Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
 NOWHERE = -1  # the row of a cell that lies in no area of a measure
+BLOCK = 1 << 18  # columns worked on at a time; bounds memory, never changes a value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,23 +121,31 @@ class Measures:
         MatrixError
             If a column lives in another state.
         """
-        known = np.asarray(states)
-        state = np.searchsorted(known, geography.state).clip(max=len(known) - 1)
-        if (lost := known[state] != geography.state).any():
-            raise MatrixError(
-                f"a column lives in state {geography.state[lost][0]:02d}, for which there are "
-                "no values"
-            )
-        record = clone_and_record(np.arange(geography.n_columns), geography.n_records)[1]
-        cell = state * geography.n_records + record
-        columns, data = [], []
-        for m in range(len(signatures)):
-            value = by_state[:, m].reshape(-1)[cell]
-            columns.append(np.flatnonzero(value).astype(np.int32))
-            data.append(value[columns[-1]])
-        ends = np.cumsum([0, *map(len, columns)])
-        shape = (len(signatures), geography.n_columns)
-        values = sparse.csr_array((np.concatenate(data), np.concatenate(columns), ends), shape)
+        known, home = np.asarray(states), geography.state
+        R, C = geography.n_records, geography.n_columns
+        place = np.empty(C, dtype=np.int32)  # of each column's state and record in a table
+        for part in _blocks(C):
+            state = np.searchsorted(known, home[part]).clip(max=len(known) - 1)
+            if (lost := known[state] != home[part]).any():
+                raise MatrixError(
+                    f"a column lives in state {home[part][lost][0]:02d}, for which there are no "
+                    "values"
+                )
+            record = clone_and_record(np.arange(part.start, part.stop), R)[1]
+            place[part] = record * len(known) + state  # neighbors in X are neighbors there
+        table = by_state.transpose(1, 2, 0).reshape(len(signatures), -1)
+        often = np.bincount(place, minlength=table.shape[1])
+        ends = np.cumsum([0, *(often[row != 0].sum() for row in table)])
+        columns, data = np.empty(ends[-1], dtype=np.int32), np.empty(ends[-1], dtype=np.float32)
+        done = ends[:-1].copy()
+        for part in _blocks(C):
+            for m, row in enumerate(table):
+                value = row[place[part]]
+                here = np.flatnonzero(value)
+                at = slice(done[m], done[m] + len(here))
+                columns[at], data[at] = here + part.start, value[here]
+                done[m] = at.stop
+        values = sparse.csr_array((data, columns, ends), (len(signatures), C))
         return cls(tuple(signatures), values)
 
     @classmethod
@@ -170,6 +183,11 @@ class Cells:
 
     of_column: NDArray[np.int32]
     codes: Mapping[Level, Ints]
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(next(iter(self.codes.values())))
 
     @classmethod
     def of(cls, geography: GeographyAssignment, levels: Iterable[Level]) -> Cells:
@@ -265,20 +283,26 @@ def scatter(
     scipy.sparse.csr_array of float32, shape (n_rows, C)
         Columns ascend in every row.
     """
-    count = np.zeros(n_rows + 1, dtype=np.int64)  # the last is NOWHERE
-    for m, levels in enumerate(rows):
-        here = np.bincount(cells.of_column[measures.of(m)[0]], minlength=len(levels[0]))
-        for row in levels:
-            np.add.at(count, row, here)
-    begin = np.concatenate([[0], np.cumsum(count[:-1])])
+    places = [[_Places.of(row) for row in levels] for levels in rows]
+    cuts = [_cuts(measures.of(m)[0], len(cells.of_column)) for m in range(len(rows))]
+    count = np.zeros(n_rows, dtype=np.int64)
+    for m, levels in enumerate(places):
+        here = np.bincount(cells.of_column[measures.of(m)[0]], minlength=cells.count)
+        for place in levels:
+            count[place.rows] += place.of_rows(here)
+    begin = np.concatenate([[0], np.cumsum(count)])
     data = np.empty(begin[-1], dtype=np.float32)
     indices = np.empty(begin[-1], dtype=np.int32)
-    for m, levels in enumerate(rows):
-        columns, values = measures.of(m)
-        cell = cells.of_column[columns]
-        for row in levels:
-            at, order = _destinations(row, cell, begin, count)
-            data[at], indices[at] = values[order], columns[order]
+    ends = begin[:-1].copy()
+    for block in range(len(_blocks(len(cells.of_column)))):
+        for m, levels in enumerate(places):
+            part = slice(*cuts[m][block : block + 2])
+            columns, values = measures.of(m)
+            columns, values = columns[part], values[part]
+            cell = cells.of_column[columns]
+            for place in levels:
+                at, order = place.next(cell, ends)
+                data[at], indices[at] = values[order], columns[order]
     small = begin[-1] <= np.iinfo(np.int32).max
     indptr = begin.astype(np.int32) if small else begin
     return sparse.csr_array(
@@ -286,14 +310,52 @@ def scatter(
     )
 
 
-def _destinations(
-    row: Ints, cell: NDArray[np.int32], begin: Ints, count: Ints
-) -> tuple[Ints | slice, Ints | slice]:
-    """Say where entries go, and in which order, by row and then by column."""
-    used = np.unique(row[row != NOWHERE])
-    if len(used) == 1 and (row == used[0]).all():  # the nation takes all, as they come
-        return slice(begin[used[0]], begin[used[0] + 1]), slice(None)
-    small = np.uint16 if len(used) < np.iinfo(np.uint16).max else np.uint32
-    rank = np.where(row == NOWHERE, len(used), np.searchsorted(used, row)).astype(small)
-    order = np.argsort(rank[cell], kind="stable")  # a radix sort, for numbers this small
-    return segments(begin[used], count[used]), order[: count[used].sum()]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where entries of one level of a measure go.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (n,)
+        Rows in use, ascending.
+    rank : ndarray of uint16 or uint32, shape (K,)
+        Place of each cell's row among them; n for cells in no area.
+    """
+
+    rows: Ints
+    rank: NDArray[np.unsignedinteger[Any]]
+
+    @classmethod
+    def of(cls, row: Ints) -> _Places:
+        rows = np.unique(row[row != NOWHERE])
+        small = np.uint16 if len(rows) < np.iinfo(np.uint16).max else np.uint32
+        rank = np.where(row == NOWHERE, len(rows), np.searchsorted(rows, row))
+        return cls(rows, rank.astype(small))
+
+    def of_rows(self, of_cells: Ints) -> Ints:
+        """Add numbers of cells up for the rows in use."""
+        n = len(self.rows)
+        return np.bincount(self.rank, of_cells, n + 1)[:n].astype(np.int64)
+
+    def next(self, cell: NDArray[np.int32], ends: Ints) -> tuple[Ints | slice, Ints | slice]:
+        """Say where entries go and in which order, by row and then by column; move the ends on."""
+        if len(self.rows) == 1 and not self.rank.any():  # the nation takes all, as they come
+            at = slice(ends[self.rows[0]], ends[self.rows[0]] + len(cell))
+            ends[self.rows] = at.stop
+            return at, slice(None)
+        rank = self.rank[cell]
+        count = np.bincount(rank, minlength=len(self.rows) + 1)[:-1]
+        order = np.argsort(rank, kind="stable")  # a radix sort, for numbers this small
+        at = segments(ends[self.rows], count)
+        ends[self.rows] += count
+        return at, order[: len(at)]
+
+
+def _blocks(n_columns: int) -> list[slice]:
+    """Cut all columns into blocks."""
+    return [slice(i, min(i + BLOCK, n_columns)) for i in range(0, n_columns, BLOCK)]
+
+
+def _cuts(columns: NDArray[np.int32], n_columns: int) -> Ints:
+    """Find where the entries of each block of columns begin, and where the last one ends."""
+    return np.searchsorted(columns, [*(b.start for b in _blocks(n_columns)), n_columns])

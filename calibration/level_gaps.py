@@ -6,10 +6,12 @@ totals of one year and the targets that are used instead, and asks of each publi
     LOST      it is not used, and no complete set of areas below carries it
     MIXED     it is used beside areas below that are complete and add up to something else
     MOVED     the areas below carry it, and add up to something else
+    CHANGED   it is used, at another value than was published
 
 Each of the trees nation -> state -> district and nation -> state -> county is asked by
 itself. What an area below carries is its own target if that is used, else the sum over the
-areas below it in turn. A total below one that was published, too, may move with it.
+areas below it in turn. A total below one that was published, too, may move with it, so it
+is never MOVED or CHANGED.
 
 Axes: one row a contradiction; a consistent set has none.
 """
@@ -17,7 +19,7 @@ Axes: one row a contradiction; a consistent set has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
@@ -40,6 +42,7 @@ class Gap(StrEnum):
     LOST = "neither used nor carried by complete areas below"
     MIXED = "used beside areas below that add up to something else"
     MOVED = "carried by areas below that add up to something else"
+    CHANGED = "used at another value than was published"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,8 @@ class LevelGap:
     gap : Gap
     published : float
     carried : float or None
-        Sum of the areas below; None where they are not complete.
+        What stands in its place: the value used if it was CHANGED, else the sum of the areas
+        below; None where they are not complete.
     """
 
     target: str
@@ -80,22 +84,32 @@ def level_gaps(published: Iterable[Target], used: Iterable[Target], areas: Areas
     asked = list(published)
     values = {_key(target): target.value for target in used}
     named = {_key(target) for target in asked}
-    found = []
-    for t in asked:
-        sums = (_sum_below(values, t, tree, areas) for tree in _TREES)
-        carried = [total for total in sums if total is not None]
-        if (own := values.get(_key(t))) is not None:
-            gap, value = Gap.MIXED, own
-        elif not carried:
-            found.append(LevelGap(target=t.name, gap=Gap.LOST, published=t.value, carried=None))
-            continue
-        elif _has_parent(named, t):
-            continue
-        else:
-            gap, value = Gap.MOVED, t.value
-        wrong = [s for s in carried if not math.isclose(s, value, rel_tol=TOLERANCE)]
-        found += [LevelGap(target=t.name, gap=gap, published=t.value, carried=s) for s in wrong]
-    return found
+    return [
+        LevelGap(target=t.name, gap=gap, published=t.value, carried=value)
+        for t in asked
+        for gap, value in _gaps(t, values, areas, free=_has_parent(named, t))
+    ]
+
+
+def _gaps(
+    t: Target, values: Mapping[_Key, float], areas: Areas, *, free: bool
+) -> Iterator[tuple[Gap, float | None]]:
+    """Tell what contradicts a published total, and by which value; `free` if it may move."""
+    sums = (_sum_below(values, t, tree, areas) for tree in _TREES)
+    carried = [total for total in sums if total is not None]
+    own = values.get(_key(t))
+    if own is not None:
+        if not free and not _same(own, t.value):
+            yield Gap.CHANGED, own
+        yield from ((Gap.MIXED, total) for total in carried if not _same(total, own))
+    elif not carried:
+        yield Gap.LOST, None
+    elif not free:
+        yield from ((Gap.MOVED, total) for total in carried if not _same(total, t.value))
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE)
 
 
 def _sum_below(

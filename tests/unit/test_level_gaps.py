@@ -60,6 +60,22 @@ def test_a_total_that_is_carried_wrongly_is_moved():
     assert gaps([STATE, ONE, TWO], [ONE, TWO]) == {STATE.name: Gap.MOVED}
 
 
+def test_a_total_that_is_used_at_another_value_is_changed():
+    """A root is used as it was published; 200 for 100 shows, whatever the areas below say."""
+    (row,) = level_gaps([STATE], [replace(STATE, value=200.0)], AREAS)
+    assert (row.gap, row.published, row.carried) == (Gap.CHANGED, 100.0, 200.0)
+    agreeing = [replace(STATE, value=80.0), ONE, TWO]
+    assert gaps([STATE, ONE, TWO], agreeing) == {STATE.name: Gap.CHANGED}
+    (one, other) = level_gaps([STATE], [replace(STATE, value=90.0), ONE, TWO], AREAS)
+    assert (one.gap, one.carried) == (Gap.CHANGED, 90.0)
+    assert (other.gap, other.carried) == (Gap.MIXED, 80.0)
+
+
+def test_a_total_below_a_published_one_may_move():
+    """Districts that were rescaled to their state are not as they were published."""
+    assert gaps([STATE, ONE, TWO], [replace(ONE, value=37.5), replace(TWO, value=62.5)]) == {}
+
+
 def test_a_nation_is_carried_by_districts_of_its_states():
     """States that were replaced by their districts carry the nation; a wrong district shows."""
     nation = people(Level.NATION, 0, 300.0, YOUNG)

@@ -71,7 +71,7 @@ class Rule:
 
     def matches(self, target: Target) -> bool:
         """Tell whether a target agrees with all that the rule says."""
-        return all(_facts(target)[name] == value for name, value in self._said.items())
+        return self._agreements(_facts(target)) == len(self._said)
 
     def hint(self, targets: Iterable[Target]) -> str:
         """Word which part of a rule without a match is unknown, or where its parts are met."""
@@ -79,12 +79,13 @@ class Rule:
         for name, value in self._said.items():
             if value not in (known := {f[name] for f in facts}):
                 return f"no target has the {name} {value!r}{near(value, known)}"
-        first = next(iter(self._said))
-        there = {tuple(f.values()) for f in facts if f[first] == self._said[first]}
-        shown = [
-            f"{v} ({level}, {domain or 'no domain'})" for v, level, domain in sorted(there)[:3]
-        ]
+        kinds = {tuple(f.values()): self._agreements(f) for f in facts}
+        there = sorted((-n, kind) for kind, n in kinds.items() if n)  # the nearest first
+        shown = [f"{v} ({level}, {domain or 'no domain'})" for _, (v, level, domain) in there[:3]]
         return f"there is {', '.join(shown)}{' and more' if len(there) > 3 else ''}"
+
+    def _agreements(self, facts: Mapping[str, str]) -> int:
+        return sum(facts[name] == value for name, value in self._said.items())
 
 
 def _facts(target: Target) -> dict[str, str]:
@@ -152,13 +153,13 @@ def read_selection(path: Path) -> Selection:
     Raises
     ------
     TargetError
-        If the file cannot be read, is no YAML, or has a key, a level or a type that is not
-        known; the file and the rule are named.
+        If the file cannot be read, is no YAML, says one key twice, or has a key, a level or a
+        type that is not known; the file and the rule or line are named.
     """
     import yaml
 
     try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        facts = _loaded(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise TargetError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -167,6 +168,24 @@ def read_selection(path: Path) -> Selection:
         return _selection(facts)
     except TargetError as error:
         raise TargetError(f"{path}: {error}") from error
+
+
+def _loaded(text: str) -> Any:
+    """Read YAML in which no key stands twice: of two, YAML keeps the last without a word."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  (its own)
+            lines: dict[Any, int] = {}
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    said = f"{key.value} stands twice, in lines {lines[key.value]} and {line}"
+                    raise yaml.MarkedYAMLError(problem=said)
+                lines[key.value] = line
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)  # noqa: S506  (a safe one, see above)
 
 
 def _selection(facts: Any) -> Selection:

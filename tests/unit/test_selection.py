@@ -71,9 +71,16 @@ def test_one_target_under_two_rules_stands_once(tmp_path):
     ("rule", "message"),
     [
         ("variable: snapp", "include rule 1 .variable: snapp. .* 'snapp'; did you mean 'snap'"),
-        ("variable: snap, geo_level: district", r"there is snap \(nation, no domain\), snap"),
+        (
+            "variable: snap, geo_level: district",
+            r"there is person_count \(district, age\), snap \(nation, no domain\), snap \(state",
+        ),
         ("domain_variable: agee", "no target has the domain_variable 'agee'; did you mean 'age'"),
         ("geo_level: county", "no target has the geo_level 'county'"),
+        (
+            "variable: person_count, geo_level: district, domain_variable: ''",
+            r"there is person_count \(district, age\), person_count \(nation, no domain\), snap",
+        ),
         ("variable: eitc, domain_variable: age", r"eitc \(state, age,tax_unit_is_filer\)"),
         ("variable: snap, domain_variable: ' age'", "variable: snap, domain_variable: age. match"),
     ],
@@ -119,6 +126,12 @@ def test_a_selection_of_nothing_is_an_error(tmp_path):
         ("include: [{variable: snap, level: state}]", "no 'level'; .*it takes variable, geo_level"),
         ("exclude: [{geo_level: states}]", "no geo_level 'states'; did you mean 'state'"),
         ("include: [{variable: snap", "is no YAML: "),
+        (
+            "include: [{variable: snap}]\nexclude: [{variable: ssi}]\ninclude: [{variable: eitc}]",
+            "include stands twice, in lines 1 and 3",
+        ),
+        ("include:\n- variable: snap\n  variable: eitc", "variable stands twice, in lines 2 and 3"),
+        ("include: [{variable: snap, variable: eitc}]", "variable stands twice, in lines 1 and 1"),
         ("include: [{variable: !!python/name:os.system x}]", "is no YAML: "),
     ],
 )

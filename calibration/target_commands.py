@@ -132,6 +132,8 @@ def _import(
 
     It has their strata and the parents of those. All sources are read and checked before
     anything is written. A total that stands in two of them for the same year is an error.
+    Targets of a database that are switched off, or belong to a reform, are not taken; how
+    many there were is said.
     """
     if not sources and not published:
         raise typer.BadParameter("no source; name files, or give --published")
@@ -147,6 +149,9 @@ def _import(
     chosen = _chosen(sort_periods(every), select)
     contents = TargetDatabase.write(out, chosen).check()
     typer.echo(f"{out}: {contents.active} targets, {contents.strata} strata")
+    for source in sources or ():
+        if not _is_csv(source) and (left := TargetDatabase(source).check().switched_off):
+            typer.echo(f"{source}: {left} targets are switched off and were left out")
 
 
 # -- reading ---------------------------------------------------------------------------

@@ -152,6 +152,19 @@ def test_a_wrong_command_has_status_2(calibration, tmp_path, monkeypatch, argume
     assert not list(tmp_path.iterdir())
 
 
+def test_an_import_says_what_was_switched_off(calibration, database, tmp_path):
+    """Targets of a database that nobody uses do not come along, and not without a word."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE targets SET active = 0 WHERE target_id <= 2")
+        connection.execute("UPDATE targets SET reform_id = 1 WHERE target_id = 3")
+    connection.close()
+    ended = calibration("targets", "import", database, "--out", tmp_path / "new.db")
+    assert (ended.status, ended.err) == (0, "")
+    said, left = ended.out.splitlines()
+    assert f"{COUNT - 3} targets" in said
+    assert left == f"{database}: 3 targets are switched off and were left out"
+
+
 def test_an_import_writes_over_nothing_unless_told_to(calibration, database):
     """A file that is there stays, byte for byte, also if a replacement fails."""
     before = database.read_bytes()

@@ -16,6 +16,7 @@ from calibration.artifacts import RunState, save_mass, save_targets, write_rows
 from calibration.clone_and_assign import assign, initial_weights, masses, top_decile
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.engines import Engine
+from calibration.gather import row_paths
 from calibration.inputs import INCOME, income_targets
 from calibration.matrix_builder import build_matrix
 from calibration.own_state import design_weights, own_states
@@ -147,6 +148,11 @@ def _store_matrix(work: Workspace, state: RunState, w0: Floats) -> None:
             observe=lambda done, of: work.tell(done, of, "columns"),
         )
         matrix.save(work.artifacts / "matrix")
+    rows = [
+        {"target": row.target, "path": row.path.name, "because": " ".join(row.because)}
+        for row in row_paths(state.clones, state.targets)
+    ]
+    write_rows(work.artifacts / "matrix" / "paths.csv", rows)
 
 
 def files(work: Workspace) -> None:

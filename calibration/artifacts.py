@@ -9,7 +9,7 @@
         takeup.csv        thresholds
         targets.db        targets as published, targets.json as used    T targets
         uprating.csv      audit of the reconciliation
-        matrix/           X, targets, w0
+        matrix/           X, targets, w0; paths.csv says how each row was found
         weights.npz       a vector for each preset
         fits.json         how each vector came about, fit_logs/ its path
         files/            one HDF5 file an area, files.csv lists them

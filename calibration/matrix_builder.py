@@ -18,10 +18,9 @@ in float64 and stored in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ from calibration.clones import Clones
 from calibration.constraints import engine_outputs, household_values
 from calibration.engines import load_engine
 from calibration.errors import MatrixError
-from calibration.gather import Way, residents, routes
+from calibration.gather import Way, inhabited, residents, routes, served
 from calibration.matrix import CalibrationMatrix
 from calibration.measures import Measures, place, scatter
 from calibration.targets import Signature, Target, check_spelling
@@ -122,20 +121,18 @@ def measure(
     if chunk < 1:
         raise MatrixError(f"chunks of {chunk} columns; give at least 1")
     signatures = sorted({target.signature for target in targets})
-    short = _short(clones, signatures, gather=gather)
+    short = served(clones, signatures, gather)
     long = [signature for signature in signatures if signature not in short]
-    of_records, states = _record_tasks(clones, short, chunk)
+    of_records = _record_tasks(clones, short, chunk)
     of_columns = _column_tasks(clones, long, chunk)
     results = _results([*of_records, *of_columns], executor, observe)
-    C, made = clones.geography.n_columns, []
+    made = []
     if short:
-        found = np.concatenate(list(islice(results, len(of_records))), axis=1)
-        by_state = found.reshape(len(short), -1, clones.geography.n_records).swapaxes(0, 1)
-        by_state = np.broadcast_to(by_state, (len(states), *by_state.shape[1:]))
-        made.append(Measures.gather(short, by_state, states, clones.geography))
+        states, table = _table(clones, short, zip(of_records, results, strict=False))
+        made.append(Measures.gather(short, table, states, clones.geography))
     if long:
         parts = ((task.columns, part) for task, part in zip(of_columns, results, strict=True))
-        made.append(Measures.collect(long, C, parts))
+        made.append(Measures.collect(long, clones.geography.n_columns, parts))
     return Measures.merge(made)
 
 
@@ -158,13 +155,27 @@ def _check_start(w0: Floats, n_columns: int) -> None:
 
 
 def simulate_columns(
-    clones: Clones, columns: Ints, signatures: Sequence[Signature]
+    clones: Clones, columns: Ints, signatures: Sequence[Signature], *, residents: bool = False
 ) -> NDArray[np.float32]:
     """Simulate some columns and read off their household values.
 
+    Parameters
+    ----------
+    clones : Clones
+    columns : ndarray of int64, shape (n,)
+    signatures : sequence of Signature, length M
+    residents : bool
+        Whether columns stand for records, as those of `calibration.gather.residents` do; an
+        error then names a household and a state, for which there may be no column.
+
     Returns
     -------
-    ndarray of float32, shape (signatures, columns)
+    ndarray of float32, shape (M, n)
+
+    Raises
+    ------
+    MatrixError
+        If a value is no finite number; the first is named.
     """
     households = clones.households(columns)
     outputs = engine_outputs(signatures, clones.engine)
@@ -172,9 +183,18 @@ def simulate_columns(
     rows = [household_values(households, values, s, clones.engine) for s in signatures]
     for (variable, _), row in zip(signatures, rows, strict=True):
         if not np.isfinite(row).all():
-            bad = columns[~np.isfinite(row)]
-            raise MatrixError(f"{variable} is {row[columns == bad[0]][0]} in column {bad[0]}")
+            bad = int(np.argmin(np.isfinite(row)))
+            where = _name(clones, int(columns[bad]), residents=residents)
+            raise MatrixError(f"{variable} is {row[bad]} {where}")
     return np.array(rows, dtype=np.float32)
+
+
+def _name(clones: Clones, column: int, *, residents: bool) -> str:
+    home = clones.household_id[column % clones.geography.n_records]
+    state = f"state {clones.geography.state[column]:02d}"
+    if residents:
+        return f"for household {home} as a resident of {state}"
+    return f"in column {column}, household {home} in {state}"
 
 
 # -- tasks -----------------------------------------------------------------------------
@@ -182,40 +202,53 @@ def simulate_columns(
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Some columns of some clones, and what is wanted of them."""
+    """Some columns of some clones, or records as residents of a state, and what is wanted."""
 
     clones: Clones
     columns: Ints
     signatures: Sequence[Signature]
+    residents: bool = False
+
+    def values(self) -> NDArray[np.float32]:
+        """Simulate, shape (signatures, columns)."""
+        of = self.clones, self.columns, self.signatures
+        return simulate_columns(*of, residents=self.residents)
 
 
-def _short(
-    clones: Clones, signatures: Sequence[Signature], *, gather: bool | None
-) -> list[Signature]:
-    """List the measures that take the shortcut."""
-    ways = [route.way for route in routes(clones, signatures)]
-    if gather is None:  # only where it saves: S R simulations for N R, and never both
-        fewer = len(np.unique(clones.geography.state)) < clones.geography.n_clones
-        gather = Way.COLUMN not in ways and (fewer or Way.STATE not in ways)
-    return [s for s, way in zip(signatures, ways, strict=True) if gather and way is not Way.COLUMN]
-
-
-def _record_tasks(
-    clones: Clones, signatures: Sequence[Signature], chunk: int
-) -> tuple[list[_Task], list[int]]:
-    """Simulate the records in each state, or in one if none of the measures reads the state."""
+def _record_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -> list[_Task]:
+    """Simulate the records in each of their states, or in one if none of the measures reads it."""
     if not signatures:
-        return [], []
-    states = np.unique(clones.geography.state).tolist()
+        return []
+    R = clones.geography.n_records
     by_state = any(route.way is Way.STATE for route in routes(clones, signatures))
-    groups = _cut(np.arange(clones.geography.n_records), chunk)
-    tasks = [
-        _Task(of_state, columns, signatures)
-        for state in (states if by_state else states[:1])
-        for of_state in [residents(clones, state)]
-        for columns in groups
+    state, record = np.divmod(inhabited(clones.geography), R)
+    if not by_state:
+        state, record = np.full(R, state[0]), np.arange(R)
+    return [
+        _Task(of_state, columns, signatures, residents=True)
+        for code in np.unique(state).tolist()
+        for of_state in [residents(clones, code)]
+        for columns in _cut(record[state == code], chunk)
     ]
-    return tasks, states
+
+
+def _table(
+    clones: Clones,
+    signatures: Sequence[Signature],
+    parts: Iterable[tuple[_Task, NDArray[np.float32]]],
+) -> tuple[list[int], NDArray[np.float32]]:
+    """Lay out values of the records by state, (S, M, R); 0 where no column needs one."""
+    states = np.unique(clones.geography.state).tolist()
+    R = clones.geography.n_records
+    found = {}
+    for task, part in parts:
+        state = int(task.clones.geography.state[0])
+        table = found.setdefault(state, np.zeros((len(signatures), R), dtype=np.float32))
+        table[:, task.columns] = part
+    if len(found) < len(states):  # no measure reads the state
+        (only,) = found.values()
+        return states, np.broadcast_to(only, (len(states), *only.shape))
+    return states, np.array([found[state] for state in states])
 
 
 def _column_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -> list[_Task]:
@@ -248,15 +281,13 @@ def _results(
 def _parts(tasks: Sequence[_Task], executor: Executor | None) -> Iterator[NDArray[np.float32]]:
     if executor is None:
         for task in tasks:
-            yield simulate_columns(task.clones, task.columns, task.signatures)
+            yield task.values()
         return
     futures = [
         executor.submit(
             _remote,
-            replace(task.clones, engine=None),  # each process loads its own engine by name
+            replace(task, clones=replace(task.clones, engine=None)),  # each process loads its own
             (task.clones.engine.name, task.clones.engine.version),
-            task.columns,
-            task.signatures,
         )
         for task in tasks
     ]
@@ -264,7 +295,5 @@ def _parts(tasks: Sequence[_Task], executor: Executor | None) -> Iterator[NDArra
         yield future.result()
 
 
-def _remote(
-    clones: Clones, engine: tuple[str, str], columns: Ints, signatures: Sequence[Signature]
-) -> NDArray[np.float32]:
-    return simulate_columns(replace(clones, engine=load_engine(*engine)), columns, signatures)
+def _remote(task: _Task, engine: tuple[str, str]) -> NDArray[np.float32]:
+    return replace(task, clones=replace(task.clones, engine=load_engine(*engine))).values()

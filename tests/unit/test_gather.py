@@ -7,8 +7,9 @@ import pytest
 import stub_engine
 from small_world import target, world
 
-from calibration import gather, toy
-from calibration.gather import Route, Way, residents, routes
+from calibration import toy
+from calibration.errors import MatrixError
+from calibration.gather import Path, Route, Way, inhabited, residents, routes, row_paths
 from calibration.geography import Level
 from calibration.matrix_builder import build_matrix, measure
 
@@ -67,19 +68,72 @@ def test_the_shortcut_in_chunks_of_any_size(chunk):
 
 
 def test_the_shortcut_saves_simulations():
-    """Where it saves it is taken unasked: R columns, or S times R if there are more clones."""
+    """Where it saves it is taken unasked: a record is simulated once in each of its states."""
     clones = toy.after("matrix").clones
     seen = []
-    measure(clones, rows(["rent"]), observe=lambda *call: seen.append(call))
-    assert seen[-1] == (300, 300)  # three clones, five states
-    measure(clones, rows(["rent"]), gather=True, observe=lambda *call: seen.append(call))
-    assert seen[-1] == (5 * 100, 5 * 100)
-    measure(clones, rows(["person_count"]), observe=lambda *call: seen.append(call))
-    assert seen[-1] == (100, 100)
-    measure(clones, rows(["rent"]), gather=False, observe=lambda *call: seen.append(call))
-    assert seen[-1] == (300, 300)
-    measure(clones, rows(["rent", "snap"]), observe=lambda *call: seen.append(call))
-    assert seen[-1] == (300, 300)
+
+    def simulated(names, **options):
+        measure(clones, rows(names), observe=lambda *call: seen.append(call), **options)
+        done, total = seen[-1]
+        assert done == total
+        return total
+
+    pairs = len({(s, j % 100) for j, s in enumerate(clones.geography.state.tolist())})
+    assert pairs < 300
+    assert simulated(["rent"]) == simulated(["rent"], gather=True) == pairs
+    assert simulated(["person_count"]) == 100
+    assert simulated(["rent", "snap"]) == simulated(["rent"], gather=False) == 300
+    assert simulated(["rent", "snap"], gather=True) == pairs + 300
+
+
+def test_a_record_is_simulated_only_where_a_column_joins_it():
+    """A state in which no clone of a record lives may have no value of it at all."""
+
+    class Partial(stub_engine.StubEngine):
+        def simulate(self, dataset, variables, period):
+            asked.update(zip(dataset["state_fips"].tolist(),
+                             dataset["record_household_id"].tolist(), strict=True))  # fmt: skip
+            return super().simulate(dataset, variables, period)
+
+    made = world(6, 2, 1)
+    asked = set()
+    clones = replace(made.clones, engine=Partial())
+    measure(clones, [target("rent", NATION, 0)], gather=True)
+    home = clones.geography
+    R = home.n_records
+    lived = {(s, int(clones.household_id[j % R])) for j, s in enumerate(home.state.tolist())}
+    assert asked == lived
+    assert inhabited(home).tolist() == sorted({s * R + j % R for j, s in enumerate(home.state)})
+
+
+def test_a_value_that_is_no_number_names_the_record_and_the_state():
+    """There is no column to name: the record stands for all of its clones in the state."""
+    made = world(5, 3, 2)
+    row = 3
+    rent = made.clones.dataset["rent"].copy()
+    state = int(made.clones.geography.state[row])
+    rent[row, made.clones.dataset.states.index(state)] = np.nan
+    records = made.clones.dataset.with_columns("household", {"rent": rent})
+    clones = replace(made.clones, dataset=records)
+    home = clones.household_id[row]
+    with pytest.raises(MatrixError, match=f"rent is nan for household {home} as a resident of "
+                                          f"state {state:02d}"):  # fmt: skip
+        measure(clones, [target("rent", NATION, 0)], gather=True)
+    with pytest.raises(MatrixError, match=f"in column [0-9]+, household {home} in state {state}"):
+        measure(clones, [target("rent", NATION, 0)], gather=False)
+
+
+def test_every_row_has_a_path():
+    """Gathered, refused with the inputs that do it, or simulated because nothing is saved."""
+    clones = toy.after("matrix").clones
+    targets = rows(["rent", "snap", "person_count"])
+    assert [p.path for p in row_paths(clones, targets, gather=True)] == [
+        Path.GATHERED, Path.REFUSED, Path.GATHERED]  # fmt: skip
+    mixed = row_paths(clones, targets)
+    assert [p.path for p in mixed] == [Path.SIMULATED, Path.REFUSED, Path.SIMULATED]
+    assert [p.target for p in mixed] == [t.name for t in targets]
+    assert "takes_up_snap_if_eligible" in mixed[1].because
+    assert [p.path for p in row_paths(clones, targets[:1])] == [Path.GATHERED]
 
 
 @pytest.mark.parametrize(("name", "reads"), REFUSED.items())
@@ -105,10 +159,11 @@ def test_without_the_refusal_these_rows_would_be_wrong(monkeypatch, name):
     """Gathered anyway, each has other entries than the simulated columns."""
     clones = toy.after("matrix").clones
     exact = measure(clones, rows([name]), gather=False).values.toarray()
-    monkeypatch.setattr(
-        "calibration.matrix_builder.routes",
-        lambda _, signatures: [Route(Way.STATE)] * len(signatures),
-    )
+    for module in ("gather", "matrix_builder"):
+        monkeypatch.setattr(
+            f"calibration.{module}.routes",
+            lambda _, signatures: [Route(Way.STATE)] * len(signatures),
+        )
     short = measure(clones, rows([name]), gather=True).values.toarray()
     error = np.abs(short - exact).sum() / np.abs(exact).sum()
     assert error == pytest.approx(WRONG_BY[name], rel=0.01)
@@ -155,4 +210,3 @@ def test_residents_live_where_a_column_lives():
         assert set(home.state.tolist()) == {state}
         assert np.isin(home.block, clones.geography.block).all()
         assert len(np.unique(home.block)) == 1
-    assert gather.__doc__

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import toy, workers
-from calibration.artifacts import RunState
+from calibration.artifacts import RunState, read_rows
 from calibration.engines import Heavy
 from calibration.engines import toy as toy_engine
 from calibration.matrix import CalibrationMatrix
@@ -24,6 +24,10 @@ def test_two_workers_give_the_same_bits(tmp_path):
     for name in ("data", "indices", "indptr"):
         assert np.array_equal(getattr(state.matrix.X, name), getattr(stored.X, name))
     assert not (tmp_path / "run" / "chunks").exists()
+    said = read_rows(tmp_path / "run" / "artifacts" / "matrix" / "paths.csv")
+    assert [row["target"] for row in said] == stored.names
+    refused = {row["target"]: row["because"] for row in said if row["path"] == "REFUSED"}
+    assert "takes_up_snap_if_eligible" in refused["state_37/snap"]
 
 
 def test_a_light_engine_with_one_worker_needs_no_executor(tmp_path):

@@ -10,13 +10,22 @@ their weighted mid-ranks in (0, 1), so that no target's unit or tail decides alo
 
 A draw from a leaf is one search in `cumulative`, for a million receivers as for one.
 
+Among many predictors few matter, and a deep tree parts its donors more often by the others.
+So a first, coarse tree, with leaves of a hundredth of the donors, can *screen* them: a
+predictor stays if it brings at least a given share of what that tree gains,
+
+    gain(node) = sum_q  L_q^2 / W_left + R_q^2 / W_right - (L_q + R_q)^2 / (W_left + W_right)
+
+with L_q, R_q the weighted sums of target ranks on both sides of the split.
+
 Axes: donors (n,), targets (n, q), trees t in [0, T), node slots s over all trees.
 
 Differs from scikit-learn's RandomForestRegressor, whose trees it uses: (1) the bootstrap
 is ours and unweighted. By weight, the many light rows of an over-sampled tail would miss
 most trees; and what `sample_weight` does to that class's bootstrap changed between its
 releases. (2) Donors are put into an order of their own before the bootstrap numbers them,
-so the order of a file means nothing.
+so the order of a file means nothing. (3) Predictors may be screened; the shares are the
+importances of Breiman, Friedman, Olshen and Stone 1984, ch. 5.3, of one coarse tree.
 """
 
 from __future__ import annotations
@@ -31,10 +40,13 @@ from numpy.typing import NDArray
 from calibration.errors import ImputationError
 from calibration.rng import key, uniform
 
-__all__ = ["GROWERS", "Leaves", "canonical_order", "fill", "grow"]
+__all__ = ["COARSE", "GROWERS", "Leaves", "canonical_order", "fill", "grow"]
 
 GROWERS = ("sklearn", "presorted")
 """Who can grow trees; see `calibration.qrf.ForestOptions`."""
+
+COARSE = 100
+"""A leaf of the tree that screens has at least one of so many parts of the donors."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -114,9 +126,10 @@ def grow(
     min_leaf: int,
     feature_share: float,
     bootstrap: bool,
+    screen: float,
     grower: str,
     seed: int,
-) -> list[Any]:
+) -> tuple[Ints, list[Any]]:
     """Grow trees on the donors, or on bootstraps of them.
 
     Parameters
@@ -125,18 +138,29 @@ def grow(
     Y : ndarray of float64, shape (n, q)
     weight : ndarray of float64, shape (n,)
         Greater than 0.
-    trees, min_leaf, feature_share, bootstrap, grower, seed
+    trees, min_leaf, feature_share, bootstrap, screen, grower, seed
         See `calibration.qrf.ForestOptions`.
 
     Returns
     -------
-    list of sklearn.tree._tree.Tree or calibration.presorted.SmallTree
+    used : ndarray of int64, shape (k,)
+        The predictors, by number, that the trees know: they are grown on X[:, used].
+    trees : list of sklearn.tree._tree.Tree or calibration.presorted.SmallTree
         T grown trees.
     """
     n, p = X.shape
     ranks = np.column_stack([_midranks(y, weight) for y in Y.T])
     weight = weight * (n / weight.sum())
-    one = _one_by_sklearn if grower == "sklearn" else _one_presorted(X)
+    one = _grower(grower, X)
+    used = np.arange(p)
+    if screen:
+        coarse = one(
+            X, ranks, weight, max(min_leaf, n // COARSE), p, int(key(seed, "screen") >> 33)
+        )
+        share = _gains(coarse, X, ranks, weight, p)
+        used = np.flatnonzero(share >= screen) if share.any() else used
+        X, p = np.ascontiguousarray(X[:, used]), len(used)
+        one = _grower(grower, X)
     grown = []
     for t in range(trees):
         copies = np.ones(n, dtype=np.int64)
@@ -146,7 +170,28 @@ def grow(
         tried = max(1, round(feature_share * p))
         random = int(key(seed, "features", t) >> np.uint64(33))
         grown.append(one(X, ranks, copies * weight, min_leaf, tried, random))
-    return grown
+    return used, grown
+
+
+def _gains(tree: Any, X: Matrix, ranks: Floats, weight: Floats, predictors: int) -> Floats:
+    """Give each predictor's share of what a tree gains; zeros if it has no split."""
+    leaf, nodes = tree.apply(X), tree.node_count
+    w = np.bincount(leaf, weight, nodes)
+    wy = np.column_stack([np.bincount(leaf, weight * r, nodes) for r in ranks.T])
+    gain = np.zeros(predictors)
+    for node in range(nodes - 1, -1, -1):  # children stand behind their parents
+        if (left := tree.children_left[node]) == -1:
+            continue
+        right = tree.children_right[node]
+        w[node], wy[node] = w[left] + w[right], wy[left] + wy[right]
+        gain[tree.feature[node]] += sum(
+            sign * (wy[k] @ wy[k]) / w[k] for sign, k in ((1, left), (1, right), (-1, node))
+        )
+    return gain / (gain.sum() or 1.0)
+
+
+def _grower(name: str, X: Matrix) -> Callable[..., Any]:
+    return _one_by_sklearn if name == "sklearn" else _one_presorted(X)
 
 
 def _one_by_sklearn(  # noqa: PLR0917

@@ -60,6 +60,11 @@ class ForestOptions:
     bootstrap : bool
         Whether each tree sees a sample of the donors with replacement, or all of them; then
         trees differ by the predictors tried alone.
+    screen : float
+        Least share of what a coarse tree gains that a predictor must bring to be used at all,
+        in [0, 1); 0 uses all. Deep in a tree, splits by predictors that say nothing part the
+        donors before those that matter can; see `calibration.forest`. What a weak predictor
+        says is lost with it.
     grower : {"sklearn", "presorted"}
         Who grows the trees: scikit-learn, ready at once, or `calibration.presorted`, which is
         compiled at its first use and quicker for thousands of donors. Each has random
@@ -75,6 +80,7 @@ class ForestOptions:
     min_leaf: int = 5
     feature_share: float = 0.5
     bootstrap: bool = True
+    screen: float = 0.0
     grower: Literal["sklearn", "presorted"] = "sklearn"
 
     def __post_init__(self) -> None:
@@ -86,14 +92,18 @@ class ForestOptions:
                 raise ImputationError(f"{name} is {getattr(self, name)}; give at least 1")
         if not 0 < self.feature_share <= 1:
             raise ImputationError(f"feature_share is {self.feature_share}; give 0 < share <= 1")
+        if not 0 <= self.screen < 1:
+            raise ImputationError(f"screen is {self.screen}; give 0 <= share < 1")
 
 
-LARGE = ForestOptions(trees=10, min_leaf=10, feature_share=0.9, bootstrap=False, grower="presorted")
+LARGE = ForestOptions(
+    trees=10, min_leaf=10, feature_share=0.9, bootstrap=False, screen=0.01, grower="presorted"
+)
 """Options for thousands of donors, as measured in `benchmarks/qrf.py`.
 
 A draw reads one leaf of one tree, so its law is as sharp as single trees are: they see all
-donors and nearly all predictors. More trees would draw no better, only average `quantiles`
-over more leaves."""
+donors, and nearly all predictors that bring anything. More trees would draw no better, only
+average `quantiles` over more leaves."""
 
 
 class QuantileForest:
@@ -101,13 +111,15 @@ class QuantileForest:
 
     Parameters
     ----------
-    trees, min_leaf, feature_share, bootstrap, grower
+    trees, min_leaf, feature_share, bootstrap, screen, grower
         See `ForestOptions`.
     seed : int
         Key of the bootstrap and of the features tried. No global generator is touched.
 
     Attributes
     ----------
+    used_ : ndarray of int64, shape (k,)
+        The predictors that the trees know, by number.
     trees_ : list
         The grown trees.
     leaves_ : Leaves
@@ -127,6 +139,7 @@ class QuantileForest:
         seed: int = 0,
         *,
         bootstrap: bool = True,
+        screen: float = 0.0,
         grower: Literal["sklearn", "presorted"] = "sklearn",
     ) -> None:
         self.trees = trees
@@ -134,6 +147,7 @@ class QuantileForest:
         self.feature_share = feature_share
         self.seed = seed
         self.bootstrap = bootstrap
+        self.screen = screen
         self.grower: Literal["sklearn", "presorted"] = grower
 
     def fit(
@@ -167,16 +181,17 @@ class QuantileForest:
             min_leaf=self.min_leaf,
             feature_share=self.feature_share,
             bootstrap=self.bootstrap,
+            screen=self.screen,
             grower=self.grower,
         )
         X32, targets, weight = self._check(X, y, sample_weight)
         self.n_features_in_ = X32.shape[1]
         self.y_, self.weight_ = targets, weight
         order = canonical_order(X32, targets, weight)
-        self.trees_ = grow(
+        self.used_, self.trees_ = grow(
             X32[order], targets[order], weight[order], **asdict(options), seed=self.seed
         )
-        self.leaves_ = fill(self.trees_, X32, weight, order)
+        self.leaves_ = fill(self.trees_, self._used(X32), weight, order)
         return self
 
     def refill(
@@ -196,10 +211,11 @@ class QuantileForest:
         """
         other = QuantileForest(**self.get_params())
         other.trees_, other.n_features_in_ = self._fitted(), self.n_features_in_
+        other.used_ = self.used_
         X32, other.y_, other.weight_ = self._check(X, y, sample_weight)
         self._same_width(X32)
         order = canonical_order(X32, other.y_, other.weight_)
-        other.leaves_ = fill(other.trees_, X32, other.weight_, order)
+        other.leaves_ = fill(other.trees_, self._used(X32), other.weight_, order)
         return other
 
     def draw(self, X: ArrayLike, u_tree: ArrayLike, u_donor: ArrayLike) -> Ints:
@@ -345,7 +361,10 @@ class QuantileForest:
         except ValueError as error:
             raise ForestInputError(f"receivers cannot be used: {error}") from error
         self._same_width(X32)
-        return np.ascontiguousarray(X32)
+        return self._used(X32)
+
+    def _used(self, X32: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(X32[:, self.used_])
 
     def _same_width(self, X32: NDArray[np.float32]) -> None:
         if X32.shape[1] != self.n_features_in_:

@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
 from calibration.errors import ImputationError
-from calibration.forest import Leaves
+from calibration.forest import Leaves, _gains, _midranks
 from calibration.presorted import Presorted
 from calibration.qrf import LARGE, ForestInputError, ForestOptions, QuantileForest
 from calibration.rng import uniform
@@ -194,13 +194,43 @@ def test_the_options_for_many_donors_grow_the_same_law():
     order, kept = np.random.default_rng(5).permutation(300), np.flatnonzero(w)
 
     def drawn(rows, seed=0):
-        some = asdict(replace(LARGE, feature_share=0.5))  # of three predictors, not all
+        some = asdict(replace(LARGE, feature_share=0.5, screen=0.0))  # of three, not all
         forest = QuantileForest(**some, seed=seed).fit(X[rows], Y[rows], w[rows])
         return rows[forest.draw(X, *uniforms(300))]
 
     assert np.array_equal(drawn(np.arange(300)), drawn(order))
     assert np.array_equal(drawn(np.arange(300)), drawn(kept))
     assert not np.array_equal(drawn(order), drawn(order, seed=1))
+
+
+@pytest.mark.parametrize("grower", ["sklearn", "presorted"])
+def test_a_screened_forest_is_one_that_never_had_the_useless_predictors(grower):
+    """Predictors that bring nothing are left out: as if they were not in the file."""
+    X, Y, w = donors(600)
+    X[:, 1:] = np.random.default_rng(7).random((600, 2))
+    y = X[:, 0] + np.random.default_rng(8).standard_normal(600)
+    options = {"trees": 4, "feature_share": 0.9, "grower": grower}
+    screened = QuantileForest(**options, screen=0.05).fit(X, y, w)
+    assert screened.used_.tolist() == [0]
+    alone = QuantileForest(**options).fit(X[:, :1], y, w)
+    assert np.array_equal(screened.law(X), alone.law(X[:, :1]))
+    assert np.array_equal(
+        screened.refill(X[:400], y[:400]).law(X), alone.refill(X[:400, :1], y[:400]).law(X[:, :1])
+    )
+    everything = QuantileForest(**options).fit(X, y, w)
+    assert everything.used_.tolist() == [0, 1, 2]
+    assert not np.array_equal(everything.law(X), screened.law(X))
+
+
+def test_what_a_predictor_brings_is_what_its_splits_gain():
+    """Shares of gain equal those of scikit-learn's importances; with no split all stay."""
+    X, Y, w = donors(500)
+    ranks = np.column_stack([_midranks(y, w) for y in Y.T])
+    tree = DecisionTreeRegressor(min_samples_leaf=20, random_state=0).fit(X, ranks, w)
+    mine = _gains(tree.tree_, X.astype(np.float32), ranks, w, 3)
+    assert mine == pytest.approx(tree.feature_importances_, rel=1e-6)
+    nothing = QuantileForest(trees=2, screen=0.5).fit(X, np.ones(500), w)
+    assert nothing.used_.tolist() == [0, 1, 2]
 
 
 # -- laws ------------------------------------------------------------------------------
@@ -264,6 +294,7 @@ def test_a_step_in_the_predictor_is_a_step_in_the_draws(drawn):
         ({"min_leaf": -1}, "min_leaf is -1"),
         ({"feature_share": 0.0}, "feature_share is 0"),
         ({"feature_share": 1.5}, r"feature_share is 1\.5"),
+        ({"screen": 1.0}, r"screen is 1\.0; give 0 <= share < 1"),
         ({"grower": "sorted"}, "grower is 'sorted'; give sklearn or presorted"),
     ],
 )

@@ -1,6 +1,6 @@
 """Measure the forest against quantile-forest: CPU seconds, and how good the draws are.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.qrf [--donors 20000] [--seed 1] [--record]
+    OMP_NUM_THREADS=1 python -m benchmarks.qrf [--donors 20000] [--seed 4] [--record]
 
 Donors and receivers come from `benchmarks.known_law`: 10 predictors, a chain of 70 targets.
 Targets 0, 23, 46 and 69 are imputed, each given the predictors and the *true* targets
@@ -95,7 +95,7 @@ def distances(draw: Floats, truth: Floats, exact_rho: float) -> dict[str, float]
         return float(abs(np.log(statistic(draw) / statistic(truth))))
 
     return {
-        "ks": float(ks_2samp(draw, truth).statistic),
+        "ks": float(ks_2samp(draw, truth, method="asymp").statistic),
         "zero_share": float(abs((draw == 0).mean() - (truth == 0).mean())),
         "mean": ratio(np.mean),
         "p99": ratio(lambda values: np.quantile(values, 0.99)),
@@ -176,7 +176,9 @@ def main() -> None:
     """Measure, print, and record if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--donors", type=int, default=20_000, help="receivers are twice as many")
-    parser.add_argument("--seed", type=int, default=1, help="of the law; options were chosen on 0")
+    parser.add_argument(
+        "--seed", type=int, default=4, help="of the law; options were chosen on 0 to 3"
+    )
     parser.add_argument("--record", action="store_true", help="write the results file")
     asked = parser.parse_args()
     chain = Chain(seed=asked.seed)
@@ -195,6 +197,7 @@ def main() -> None:
         for name in ("ours", "quantile_forest")
     }
     result = {
+        "seed": asked.seed,
         "donors": asked.donors,
         "receivers": 2 * asked.donors,
         "predictors": donors[0].shape[1],

@@ -23,27 +23,18 @@ Importing this module imports numba; import it inside the function that needs it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.rng import key
-from calibration.rng_numba import fold, unit
+from calibration.rng_numba import compiled, fold, unit
 
 __all__ = ["Presorted", "SmallTree"]
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
-
-
-def _compiled(function: Callable) -> Callable:
-    try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(error_model="numpy")(function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +116,7 @@ class Presorted:
         return SmallTree(*grown)
 
 
-@_compiled
+@compiled()
 def _apply(X, feature, threshold, left, right):  # noqa: ANN001, ANN202  # numba infers
     leaf = np.empty(len(X), dtype=np.int64)
     for i in range(len(X)):
@@ -136,7 +127,7 @@ def _apply(X, feature, threshold, left, right):  # noqa: ANN001, ANN202  # numba
     return leaf
 
 
-@_compiled
+@compiled()
 def _best_gap(row, x, w, wy, total_w, total, min_leaf):  # noqa: ANN001, ANN202, PLR0917
     """Find the best gap of one predictor: its score and the rows left of it."""
     best, place = -np.inf, 0
@@ -157,7 +148,7 @@ def _best_gap(row, x, w, wy, total_w, total, min_leaf):  # noqa: ANN001, ANN202,
     return best, place
 
 
-@_compiled
+@compiled()
 def _best_gap_of_one(row, x, w_wy, total_w, total, min_leaf):  # noqa: ANN001, ANN202, PLR0917
     """Do the same for a single target, twice as fast."""
     best, place = -np.inf, 0
@@ -179,7 +170,7 @@ def _best_gap_of_one(row, x, w_wy, total_w, total, min_leaf):  # noqa: ANN001, A
     return best, place
 
 
-@_compiled
+@compiled()
 def _part(row, goes_left, buffer):  # noqa: ANN001, ANN202
     """Move the rows that go left to the front; both sides keep their order."""
     front = back = 0
@@ -193,7 +184,7 @@ def _part(row, goes_left, buffer):  # noqa: ANN001, ANN202
     row[front:] = buffer[:back]
 
 
-@_compiled
+@compiled()
 def _take(X, order, weight):  # noqa: ANN001, ANN202
     """Leave out rows of weight 0: predictors and lists of those that stay, renumbered."""
     p, n = X.shape
@@ -211,7 +202,7 @@ def _take(X, order, weight):  # noqa: ANN001, ANN202
     return kept, some, lists
 
 
-@_compiled
+@compiled()
 def _sums(row, y, w, wy):  # noqa: ANN001, ANN202
     """Sum a node: its weight, its weighted targets, and whether all rows are alike in them."""
     total_w, total, alike = 0.0, np.zeros(y.shape[1]), True
@@ -223,7 +214,7 @@ def _sums(row, y, w, wy):  # noqa: ANN001, ANN202
     return total_w, total, alike
 
 
-@_compiled
+@compiled()
 def _search(lists, x, w_wy, sums, min_leaf, tried, choice, random):  # noqa: ANN001, ANN202, PLR0917
     """Try predictors in random order: the best one, its rows to the left, and the next key."""
     w, wy, (total_w, total, _) = w_wy[:, 0], w_wy[:, 1:], sums
@@ -249,7 +240,7 @@ def _search(lists, x, w_wy, sums, min_leaf, tried, choice, random):  # noqa: ANN
     return which, cut, random
 
 
-@_compiled
+@compiled()
 def _split(lists, which, cut, goes_left, buffer):  # noqa: ANN001, ANN202
     """Part the lists of a node behind the first rows of one of them."""
     row = lists[which]
@@ -260,7 +251,7 @@ def _split(lists, which, cut, goes_left, buffer):  # noqa: ANN001, ANN202
             _part(lists[f], goes_left, buffer)
 
 
-@_compiled
+@compiled()
 def _grow(X, order, Y, weight, min_leaf, tried, random):  # noqa: ANN001, ANN202, PLR0917
     kept, x, lists = _take(X, order, weight)
     n, y = len(kept), Y[kept]

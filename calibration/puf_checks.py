@@ -11,8 +11,9 @@ again in a plain way, with the ids' own arithmetic and none of the stage's code:
     contributions_allowed  limits of the year, and nothing out of a loss
     weeks_follow_benefit   up to 52 weeks with compensation, 0 without
 
-All are exact, so that one record out of place is found. They hold before and after the
-stratified sample. A check counts what it compared; one that compared nothing has failed.
+Values are compared exactly, so that one record out of place is found; sums of weights and of
+parts of a benefit to what rounding leaves, contributions to a cent. They hold before and
+after the stratified sample. A check counts what it compared; one that compared nothing has failed.
 
 Axes: records (household,) and their persons (person,), both halves.
 """
@@ -152,7 +153,13 @@ def answers_kept(survey: Dataset, records: Dataset) -> CheckResult:
     for entity, name, rows, half in _unchanged(survey, records):
         ids = records[f"{entity}_id"][rows].tolist()
         place = {who: row for row, who in enumerate(survey[f"{entity}_id"].tolist())}
-        right = survey[name][[place.get(i // 2, 0) for i in ids]]
+        strange = [i for i in ids if i // 2 not in place]
+        compared, wrong = compared + len(strange), wrong + len(strange)
+        if strange and not example:
+            example = f"{entity} {strange[0]} is nobody of the survey"
+        known = [k for k, i in enumerate(ids) if i // 2 in place]
+        rows, ids = rows[known], [ids[k] for k in known]
+        right = survey[name][[place[i // 2] for i in ids]]
         kept = records[name][rows]
         # Parts of a benefit that do not add up to the cent are made to, so they may move as much.
         differ = np.abs(right - kept) > ROUNDING if name in PARTS else right != kept

@@ -13,12 +13,19 @@ act:
                     `calibration.checks` says so
 
 A fault in what files alone are made with, such as the choice of their columns, has no
-second side: the identity sees it on both. A fault in the records comes before either side:
-those of the PUF stage (`puf`) are noticed by `calibration.puf_checks`.
+second side: the identity sees it on both. A fault in the records or in the targets comes
+before any side, so it has none: matrix and files take both as they are.
 
 `demonstrate` does the experiment on a small set of areas and returns what was found
-(`experiment`). Failures stand in a room for each place where they act: `takeup`, `kernel`,
-`matrix`, `files`; a stage that has none yet opens its own, with a tuple `FAILURES`.
+(`experiment`). Failures stand in a room for each place where they act, and a stage that has
+none yet opens its own, with a tuple `FAILURES`:
+
+    puf        the records             no side; `calibration.puf_checks` notices
+    targets    totals of levels        no side; `calibration.level_gaps` notices
+    takeup     flags and thresholds    in the kernel `calibration.checks`, else the identity
+    kernel     the expansion           in the kernel `calibration.checks`, else the identity
+    matrix     the entries of X        the identity notices
+    files      columns of a file       the identity notices
 
 Faults are put in by replacing one function for as long as a `with` block lasts; nothing
 outside this package does such a thing.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from calibration.checks import CheckResult, resolve_again, run_checks
 from calibration.clones import Clones
 from calibration.crosswalk import Crosswalk
+from calibration.errors import IdentityError
 from calibration.geography import Area
 from calibration.identity import FileClaim, IdentityReport, check_identity
 from calibration.matrix_builder import build_matrix
@@ -45,7 +46,7 @@ class Failure:
     spoil : callable
         Gives clones with faulty data.
     sides : tuple
-        Where it can act.
+        Where it can act; none if it acts before there are columns.
     """
 
     name: str
@@ -111,7 +112,20 @@ def demonstrate(experiment: Experiment, failure: Failure | None, side: Side) -> 
     Returns
     -------
     Outcome
+
+    Raises
+    ------
+    IdentityError
+        If the failure cannot act on that side; the message says where it can.
     """
+    if failure is not None and side not in failure.sides:
+        where = " or ".join(repr(one) for one in failure.sides)
+        instead = (
+            f"give {where}"
+            if where
+            else f"it acts before there are columns: inject it yourself and run {failure.detector}"
+        )
+        raise IdentityError(f"failure {failure.name!r} cannot act on side {side!r}; {instead}")
     e, clones = experiment, experiment.clones
     fault = failure or Failure("none", "", "", "")
     shared = fault.inject if side == "kernel" else nullcontext

@@ -162,6 +162,7 @@ FAILURES: tuple[Failure, ...] = (
         "ids depend on who else is in the survey, and with an id 0 two households have one",
         "halves_paired",
         _in_place_of(puf_module, "_two_ids", _behind_the_largest),
+        sides=(),
     ),
     Failure(
         "weight-on-both-halves",
@@ -169,6 +170,7 @@ FAILURES: tuple[Failure, ...] = (
         "every total of the records is twice the survey's",
         "weights_of_halves",
         _weight_twice,
+        sides=(),
     ),
     Failure(
         "overrides-lost",
@@ -176,6 +178,7 @@ FAILURES: tuple[Failure, ...] = (
         "half of all deductions and credits are missing once the halves share the weight",
         "rows_of_donor",
         _zeros_on_the_cps_half,
+        sides=(),
     ),
     Failure(
         "losses-clipped",
@@ -183,6 +186,7 @@ FAILURES: tuple[Failure, ...] = (
         "nobody loses money; income is too high where businesses are",
         "rows_of_donor",
         _no_losses,
+        sides=(),
     ),
     Failure(
         "last-person-wins",
@@ -190,6 +194,7 @@ FAILURES: tuple[Failure, ...] = (
         "families with children deduct nothing, because their children do not",
         "rows_of_donor",
         _in_place_of(puf_module, "_store", _last_person_wins),
+        sides=(),
     ),
     Failure(
         "sexes-drawn-again",
@@ -197,6 +202,7 @@ FAILURES: tuple[Failure, ...] = (
         "the halves are no longer the same people, and draws go with another sex",
         "answers_kept",
         _sexes_again,
+        sides=(),
     ),
     Failure(
         "shares-apart",
@@ -204,6 +210,7 @@ FAILURES: tuple[Failure, ...] = (
         "people with a benefit have none of its four parts",
         "parts_add_up",
         _each_share_alone,
+        sides=(),
     ),
     Failure(
         "caps-apart",
@@ -212,6 +219,7 @@ FAILURES: tuple[Failure, ...] = (
         "contributions above the joint limit, and negative ones out of a loss",
         "contributions_allowed",
         _account_by_account,
+        sides=(),
     ),
     Failure(
         "weeks-as-asked",
@@ -219,5 +227,6 @@ FAILURES: tuple[Failure, ...] = (
         "people with unemployment compensation who were never out of work",
         "weeks_follow_benefit",
         _in_place_of(puf_module, "impute_weeks", _weeks_as_asked),
+        sides=(),
     ),
 )

@@ -72,6 +72,7 @@ FAILURES: tuple[Failure, ...] = (
         "state and districts contradict each other, and the fit lands between them",
         "level_gaps",
         lambda: _instead(_as_published),
+        sides=(),
     ),
     Failure(
         "matched-by-variable",
@@ -79,6 +80,7 @@ FAILURES: tuple[Failure, ...] = (
         "every bin is scaled to the first bin of its state; most of the people are gone",
         "level_gaps",
         lambda: _instead(_by_variable),
+        sides=(),
     ),
     Failure(
         "incomplete-children",
@@ -86,5 +88,6 @@ FAILURES: tuple[Failure, ...] = (
         "the districts without a figure get nothing, and the others get their share",
         "level_gaps",
         lambda: _instead(_whoever_is_there),
+        sides=(),
     ),
 )

@@ -308,6 +308,21 @@ def test_a_run_with_a_fault_in_the_puf_stage_stops_there(tmp_path):
     assert not (tmp_path / "run" / "artifacts" / "records.npz").exists()
 
 
+@pytest.mark.parametrize("failure", [*OF_RECORDS, *OF_TARGETS], ids=lambda f: f.name)
+def test_what_acts_before_there_are_columns_has_no_side(experiment, failure):
+    """A fault of records or targets is not demonstrated on columns: it would seem unnoticed."""
+    assert failure.sides == ()
+    for side in ("file", "kernel", "matrix"):
+        with pytest.raises(IdentityError, match=f"columns: .* run {failure.detector}"):
+            demonstrate(experiment, failure, side)
+
+
+def test_a_side_where_a_failure_cannot_act_is_refused(experiment):
+    """Asking for another side than a failure has is an error that names those it has."""
+    with pytest.raises(IdentityError, match="on side 'matrix'; give 'file' or 'kernel'"):
+        demonstrate(experiment, find("wrong-county"), "matrix")
+
+
 def test_an_unknown_failure_is_refused_with_a_hint():
     """A misspelt name is an error that names the near one."""
     with pytest.raises(IdentityError, match="did you mean 'wrong-county'"):

@@ -5,7 +5,7 @@ import pytest
 
 from calibration import toy
 from calibration.errors import ImputationError
-from calibration.puf_checks import check_puf, require_puf
+from calibration.puf_checks import answers_kept, check_puf, require_puf
 from calibration.puf_impute import PufOptions, impute
 from calibration.puf_variables import puf_variables
 from calibration.qrf import ForestOptions
@@ -100,6 +100,19 @@ def test_checks_hold_for_chains_of_single_variables(given):
     require_puf(check_puf(base, donor, chained, grouping="sequential"))
     with pytest.raises(ImputationError, match=r"check rows_of_donor: .* nobody in the tax file"):
         require_puf(check_puf(base, donor, chained))
+
+
+def test_somebody_whom_the_survey_never_had_is_no_kept_answer(given):
+    """A record of nobody is counted as wrong and named, not compared with the first person."""
+    base, records = given[0], toy.after("puf").dataset
+    ids = records["person_id"].copy()
+    stranger = 2 * int(base["person_id"].max()) + 2
+    ids[0] = stranger
+    found = answers_kept(base, records.with_columns("person", {"person_id": ids}))
+    columns = sum(1 for name in base.person if not name.endswith("_id"))
+    assert columns > 20
+    assert found.wrong == columns
+    assert found.example == f"person {stranger} is nobody of the survey"
 
 
 def test_a_check_that_compared_nothing_has_failed(given):

@@ -33,10 +33,10 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
+from machine import machine
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from machine import machine
 from calibration import toy
 from calibration.dataset import Dataset, Table
 from calibration.puf_checks import check_puf
@@ -82,7 +82,7 @@ def values(dataset: Dataset, variable: PufVariable) -> Floats:
 
 def compare(truth: Dataset, records: Dataset) -> dict[str, Any]:
     """Hold the draws of the PUF half against the truth, people of filing units alone."""
-    files = donor_files._filers(truth, adjusted_gross_income(truth))
+    files = donor_files._filers(truth, adjusted_gross_income(truth))  # noqa: SLF001
     mine = truth.to_person(files, "tax_unit")
     weight = truth.to_person(truth["household_weight"], "household")[mine]
     clone = np.flatnonzero(records["person_id"] % 2 == 1)

@@ -140,6 +140,9 @@ def compare(t: int, chain: Chain, donors: Any, receivers: Any) -> dict[str, Any]
         result[name] = summary(draws, truth, exact_rho)
         result[name]["rho_signed"] = float(np.mean([rho(d, truth) for d in draws]) - exact_rho)
         result[name]["mean_ratio"] = float(np.mean([d.mean() for d in draws]) / truth.mean())
+        result[name]["p99_ratio"] = float(
+            np.mean([np.quantile(d, 0.99) for d in draws]) / np.quantile(truth, 0.99)
+        )
         result[name]["cpu_seconds"] = used
     result["cpu_ratio"] = result["quantile_forest"]["cpu_seconds"] / result["ours"]["cpu_seconds"]
     result["worse"] = [

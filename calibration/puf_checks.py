@@ -158,9 +158,9 @@ def answers_kept(survey: Dataset, records: Dataset) -> CheckResult:
         if strange and not example:
             example = f"{entity} {strange[0]} is nobody of the survey"
         known = [k for k, i in enumerate(ids) if i // 2 in place]
-        rows, ids = rows[known], [ids[k] for k in known]
+        ids = [ids[k] for k in known]
         right = survey[name][[place[i // 2] for i in ids]]
-        kept = records[name][rows]
+        kept = records[name][rows[known]]
         # Parts of a benefit that do not add up to the cent are made to, so they may move as much.
         differ = np.abs(right - kept) > ROUNDING if name in PARTS else right != kept
         differ = differ.any(axis=tuple(range(1, differ.ndim)))  # one column, or one a state

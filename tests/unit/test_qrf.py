@@ -206,7 +206,7 @@ def test_the_options_for_many_donors_grow_the_same_law():
 @pytest.mark.parametrize("grower", ["sklearn", "presorted"])
 def test_a_screened_forest_is_one_that_never_had_the_useless_predictors(grower):
     """Predictors that bring nothing are left out: as if they were not in the file."""
-    X, Y, w = donors(600)
+    X, _, w = donors(600)
     X[:, 1:] = np.random.default_rng(7).random((600, 2))
     y = X[:, 0] + np.random.default_rng(8).standard_normal(600)
     options = {"trees": 4, "feature_share": 0.9, "grower": grower}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from calibration import imputer as imputer_module
 from calibration.dataset import Dataset
 from calibration.errors import ImputationError
 from calibration.imputer import SequentialImputer
@@ -265,6 +266,22 @@ def test_the_halves_draw_independently(stage):
     adult = result["age"][cps] >= 18
     # Independent draws agree in about 0.6^2 of cases, when both are 0.
     assert same[adult].mean() < 0.7
+
+
+def test_no_random_number_is_used_twice(stage, monkeypatch):
+    """Halves, variables and rooms have streams of their own: all numbers of a run differ."""
+    base, donor, _ = stage
+    real, used = imputer_module.uniform, []
+
+    def noted(*parts):
+        used.append(real(*parts))
+        return used[-1]
+
+    monkeypatch.setattr(imputer_module, "uniform", noted)
+    impute(base, donor, seed=3, options=OPTIONS)
+    numbers = np.concatenate(used)
+    assert len(numbers) > 10 * base.size("person")
+    assert len(np.unique(numbers)) == len(numbers)
 
 
 def test_losses_stay_losses(stage):

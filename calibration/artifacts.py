@@ -43,7 +43,8 @@ from calibration.errors import PipelineError, near
 from calibration.files import read_json, read_npz, write_json, write_npz, write_text
 from calibration.geography import Area
 from calibration.inputs import Inputs
-from calibration.matrix import CalibrationMatrix, target_from_json, target_to_json
+from calibration.matrix import CalibrationMatrix
+from calibration.matrix_files import target_from_json, target_to_json
 from calibration.starts import SURVEY, Start, start_of
 from calibration.takeup import Thresholds
 from calibration.targets import Target

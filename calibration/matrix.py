@@ -9,25 +9,20 @@ Stored without pickle: `matrix.npz` for arrays, `matrix.json` for targets and ha
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from calibration.errors import MatrixError
-from calibration.files import hash_file, read_json, read_npz, write_json, write_npz
-from calibration.geography import Level
+from calibration.matrix_files import load_sealed, save_sealed
 from calibration.rng import key
-from calibration.targets import Target, parse_constraint
+from calibration.targets import Target
 
-__all__ = ["CalibrationMatrix", "RowStatus", "target_from_json", "target_to_json"]
+__all__ = ["CalibrationMatrix", "RowStatus"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -135,14 +130,7 @@ class CalibrationMatrix:
             "w0": self.w0,
             "household_id": self.household_id,
         }
-        write_npz(folder / "matrix.npz", arrays)
-        facts = {
-            "arrays": hash_file(folder / "matrix.npz"),
-            "made_of": dict(self.made_of),
-            "targets": [target_to_json(target) for target in self.targets],
-        }
-        sealed = {field: _seal(value) for field, value in facts.items()}
-        write_json(folder / "matrix.json", facts | {"schema": 1, "sealed": sealed})
+        save_sealed(folder, arrays, self.targets, self.made_of)
 
     @classmethod
     def load(
@@ -167,61 +155,8 @@ class CalibrationMatrix:
             If a file was edited, the two do not belong together, a field of `made_of`
             differs, or the rows are those of other targets.
         """
-        facts = _read_facts(folder / "matrix.json")
-        if facts["arrays"] != hash_file(folder / "matrix.npz"):
-            raise MatrixError(f"{folder}: matrix.npz is not the one that matrix.json was made for")
-        for field, value in (expected or {}).items():
-            if facts["made_of"].get(field) != value:
-                raise MatrixError(
-                    f"{folder}: the matrix was made of another {field} "
-                    f"({facts['made_of'].get(field)}, not {value}); build it again"
-                )
-        rows = [target_from_json(fields) for fields in facts["targets"]]
-        if targets is not None:
-            _compare_targets(folder, rows, targets)
-        a = read_npz(folder / "matrix.npz")
+        a, rows, made_of = load_sealed(folder, expected, targets)
         width = np.int32 if len(a["data"]) <= np.iinfo(np.int32).max else np.int64
         at = a["indices"].astype(width), a["indptr"].astype(width)
         X = sparse.csr_array((a["data"], *at), shape=tuple(a["shape"]))
-        return cls(X, rows, a["w0"], a["household_id"], facts["made_of"])
-
-
-def _compare_targets(folder: Path, rows: Sequence[Target], targets: Sequence[Target]) -> None:
-    said = f"{folder}: the matrix was made of other targets"
-    if len(rows) != len(targets):
-        raise MatrixError(f"{said}, {len(rows)} rows for {len(targets)} targets; build it again")
-    for i, (row, target) in enumerate(zip(rows, targets, strict=True)):
-        if row != target:
-            raise MatrixError(
-                f"{said}: row {i} is {row.name} = {row.value:g}, not {target.name} = "
-                f"{target.value:g} (or its period or source differs); build it again"
-            )
-
-
-def _seal(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    """Read `matrix.json`; refuse it, naming the field, if one was changed after saving."""
-    facts = read_json(path)
-    if not isinstance(facts, dict) or facts.get("schema") != 1:
-        raise MatrixError(f"{path} is not a calibration matrix of schema 1")
-    sealed = facts.get("sealed")
-    if not isinstance(sealed, dict):
-        raise MatrixError(f"{path}: sealed was edited after saving; build the matrix again")
-    for field in ("arrays", "made_of", "targets"):
-        if _seal(facts.get(field)) != sealed.get(field):
-            raise MatrixError(f"{path}: {field} was edited after saving; build the matrix again")
-    return facts
-
-
-def target_to_json(target: Target) -> dict[str, Any]:
-    """Write a target as plain JSON values."""
-    return asdict(target) | {"constraints": [str(c) for c in target.constraints]}
-
-
-def target_from_json(fields: dict[str, Any]) -> Target:
-    """Read what `target_to_json` wrote."""
-    constraints = tuple(sorted(parse_constraint(c) for c in fields["constraints"]))
-    return Target(**(fields | {"constraints": constraints, "level": Level(fields["level"])}))
+        return cls(X, rows, a["w0"], a["household_id"], made_of)

@@ -32,8 +32,8 @@ from calibration.engines import load_engine
 from calibration.errors import MatrixError
 from calibration.gather import Way, inhabited, residents, routes, served
 from calibration.matrix import CalibrationMatrix
-from calibration.measures import Measures, place, scatter
-from calibration.targets import Signature, Target, check_spelling
+from calibration.measures import Measures, check_rows, place, scatter
+from calibration.targets import Signature, Target
 
 __all__ = ["build_matrix", "measure", "simulate_columns"]
 
@@ -88,7 +88,7 @@ def build_matrix(
         two spellings: a value that cannot be computed is an error, never a zero.
     """
     geography = clones.geography
-    _check_rows(targets)
+    check_rows(targets)
     _check_start(w0, geography.n_columns)
     measures = measure(
         clones, targets, chunk=chunk, gather=gather, executor=executor, observe=observe
@@ -117,7 +117,7 @@ def measure(
     Measures
         Of the signatures of the targets, sorted.
     """
-    _check_rows(targets)
+    check_rows(targets)
     if chunk < 1:
         raise MatrixError(f"chunks of {chunk} columns; give at least 1")
     signatures = sorted({target.signature for target in targets})
@@ -134,16 +134,6 @@ def measure(
         parts = ((task.columns, part) for task, part in zip(of_columns, results, strict=True))
         made.append(Measures.collect(long, clones.geography.n_columns, parts))
     return Measures.merge(made)
-
-
-def _check_rows(targets: Sequence[Target]) -> None:
-    if not targets:
-        raise MatrixError("there are no targets to build rows for")
-    names = [target.name for target in targets]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MatrixError(f"two targets are named {twice}; the rows could not be told apart")
-    check_spelling(targets)
 
 
 def _check_start(w0: Floats, n_columns: int) -> None:

@@ -32,9 +32,9 @@ from calibration.crosswalk import GeographyAssignment
 from calibration.dataset import segments
 from calibration.errors import MatrixError
 from calibration.geography import Level, clone_and_record
-from calibration.targets import Signature, Target
+from calibration.targets import Signature, Target, check_spelling
 
-__all__ = ["Cells", "Measures", "place", "scatter", "size"]
+__all__ = ["Cells", "Measures", "check_rows", "place", "scatter", "size"]
 
 Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
@@ -255,6 +255,24 @@ def place(
     asked = {level for levels in wanted.values() for level in levels} | {*also}
     cells = Cells.of(geography, [level for level in Level if level in asked])
     return cells, [[cells.rows(*of) for of in wanted[s].items()] for s in signatures]
+
+
+def check_rows(targets: Sequence[Target]) -> None:
+    """Refuse targets that cannot be rows of one matrix.
+
+    Raises
+    ------
+    MatrixError, TargetError
+        If there are none, one stands twice, or a measure stands in two spellings.
+    """
+    if not targets:
+        raise MatrixError("there are no targets to build rows for")
+    seen: set[str] = set()
+    for name in (target.name for target in targets):
+        if name in seen:
+            raise MatrixError(f"two targets are named {name}; the rows could not be told apart")
+        seen.add(name)
+    check_spelling(targets)
 
 
 def size(matrix: sparse.csr_array) -> tuple[int, int]:

@@ -30,8 +30,9 @@ def words(text: str) -> list[str]:
 
 FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
-    targets strata target_database constraints materialise takeup clones measures compact
-    matrix h5_layout forest presorted qrf predictors imputer keeping
+    targets strata target_database constraints materialise takeup clones measures
+    compact compact.factored compact.finest compact.grid compact.sheets compact.stored
+    matrix matrix_files h5_layout forest presorted qrf predictors imputer keeping
 """)
 
 ROOMS = {

@@ -1,5 +1,6 @@
 """Factored and grid form: the same matrix, entry by entry, in less memory."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,11 +22,13 @@ from small_world import (
 from calibration import toy
 from calibration.clone_and_assign import Mass, assign
 from calibration.clones import Clones
-from calibration.compact import FactoredMatrix, GridMatrix
-from calibration.errors import FileError, GeographyError, MatrixError
-from calibration.files import read_npz, write_npz
+from calibration.compact import CompactMatrix, FactoredMatrix, GridMatrix
+from calibration.errors import GeographyError, MatrixError
+from calibration.files import read_npz
 from calibration.geography import Level
+from calibration.matrix import CalibrationMatrix
 from calibration.matrix_builder import build_matrix, measure
+from calibration.matrix_files import save_sealed
 from calibration.measures import Cells, Measures
 from calibration.targets import sort_targets
 
@@ -229,42 +232,104 @@ def test_the_forms_are_smaller():
     assert grid.nbytes < 0.3 * size
 
 
-@pytest.mark.parametrize("form", [FactoredMatrix, GridMatrix])
+FORMS = {"factored": FactoredMatrix, "grid": GridMatrix}
+
+
+def packaged(form: str, clones=None, targets=None) -> CompactMatrix:
+    """Put a form together with what a consumer needs."""
+    clones = complete_world(5, 1) if clones is None else clones
+    targets = targets_everywhere() if targets is None else targets
+    made = FORMS[form].of(measure(clones, targets), targets, clones.geography)
+    w0 = np.linspace(1, 2, clones.geography.n_columns)
+    return CompactMatrix(made, targets, w0, clones.household_id, clones.made_of())
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_stored_form_is_read_back(tmp_path, form):
-    """The same arrays, and the same bytes when stored again."""
-    clones = complete_world(5, 1)
-    targets = targets_everywhere()
-    made = form.of(measure(clones, targets), targets, clones.geography)
-    made.save(tmp_path / "a.npz")
-    again = form.load(tmp_path / "a.npz")
-    assert equal(again.to_csr(), made.to_csr())
-    again.save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    """The same arrays, targets, start and pedigree, and the same bytes when stored again."""
+    made = packaged(form)
+    made.save(tmp_path / "a")
+    again = CompactMatrix.load(tmp_path / "a", form, made.made_of, made.targets)
+    assert equal(again.form.to_csr(), made.form.to_csr())
+    assert (again.targets, dict(again.made_of)) == (made.targets, dict(made.made_of))
+    assert (again.w0 == made.w0).all()
+    assert (again.household_id == made.household_id).all()
+    again.save(tmp_path / "b")
+    for name in ("matrix.npz", "matrix.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-@pytest.mark.parametrize("form", [FactoredMatrix, GridMatrix])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_file_that_is_no_such_form_is_refused(tmp_path, form):
     """Another form, an array that is gone, arrays that do not fit, half a file: one error each."""
-    clones = complete_world(4, 1)
-    targets = targets_everywhere()
-    path = tmp_path / "form.npz"
-    made = form.of(measure(clones, targets), targets, clones.geography)
-    made.save(path)
-    arrays = read_npz(path)
-    other = GridMatrix if form is FactoredMatrix else FactoredMatrix
-    with pytest.raises(MatrixError, match="does not hold a"):
-        other.load(path)
-    for name in set(arrays) - {"form"}:
-        write_npz(path, {k: v for k, v in arrays.items() if k != name})
+    made = packaged(form)
+    made.save(tmp_path)
+    arrays = read_npz(tmp_path / "matrix.npz")
+    other = next(name for name in FORMS if name != form)
+    with pytest.raises(MatrixError, match=f"is of a matrix in {form} form, not in {other} form"):
+        CompactMatrix.load(tmp_path, other)
+    with pytest.raises(MatrixError, match=f"in {form} form, not in csr form"):
+        CalibrationMatrix.load(tmp_path)
+    with pytest.raises(MatrixError, match="no form 'dense'; there are factored, grid"):
+        CompactMatrix.load(tmp_path, "dense")
+
+    def sealed(changed):
+        save_sealed(tmp_path, changed, made.targets, made.made_of, form)
+        return CompactMatrix.load(tmp_path, form)
+
+    for name in set(arrays):
         with pytest.raises(MatrixError, match=f"no array '{name}'"):
-            form.load(path)
-    write_npz(path, arrays | {"G_shape": arrays["G_shape"] + 1})
-    with pytest.raises(MatrixError, match=r"form\.npz"):
-        form.load(path)
-    made.save(path)
+            sealed({k: v for k, v in arrays.items() if k != name})
+    with pytest.raises(MatrixError, match=re.escape(str(tmp_path))):
+        sealed(arrays | {"G_shape": arrays["G_shape"] + 1})
+    far = arrays["G_indices"].copy()
+    far[0] = 10_000
+    with pytest.raises(MatrixError, match="G is not a sparse array"):
+        sealed(arrays | {"G_indices": far})
+    with pytest.raises(MatrixError, match="start weights"):
+        sealed(arrays | {"w0": arrays["w0"][1:]})
+    with pytest.raises(MatrixError, match="made of another dataset"):
+        CompactMatrix.load(tmp_path, form, {"dataset": "other"})
+    made.save(tmp_path)
+    path = tmp_path / "matrix.npz"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(FileError, match=r"form\.npz"):
-        form.load(path)
+    with pytest.raises(MatrixError, match=r"matrix\.npz is not the one"):
+        CompactMatrix.load(tmp_path, form)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("column", np.zeros_like, "each of its columns once"),
+        ("plane", lambda a: a - 5, "a plane of a grid matrix is below -1"),
+        ("state", lambda a: a[::-1], "its states do not ascend"),
+        ("state", lambda a: a - 1, "a state of a grid matrix is -1"),
+        ("state", lambda a: a + 9, "sizes that do not fit"),
+    ],
+)
+def test_a_grid_of_impossible_places_is_refused(name, change, message):
+    """A column twice, a plane or a state that there is not: never a wrong sum."""
+    grid = packaged("grid", targets=[target("person_count", Level.NATION, 0)]).form
+    with pytest.raises(MatrixError, match=message):
+        replace(grid, **{name: change(getattr(grid, name))})
+
+
+@pytest.mark.parametrize("form", FORMS.values())
+def test_targets_that_are_not_those_of_the_measures_are_refused(form):
+    """None, one twice, an unknown measure, a measure without a target, columns of another run."""
+    clones = complete_world(4, 1)
+    targets = [target("snap", Level.NATION, 0), target("ssi", Level.NATION, 0)]
+    measures, home = measure(clones, targets), clones.geography
+    for wrong, message in (
+        ([], "no targets"),
+        ([*targets, targets[0]], "two targets are named national/snap"),
+        ([*targets, target("rent", Level.STATE, 6)], "state_06/rent is none of the measures"),
+        (targets[:1], r"the measures have ssi \[\], of which there is no target"),
+    ):
+        with pytest.raises(MatrixError, match=message):
+            form.of(measures, wrong, home)
+    with pytest.raises(MatrixError, match="24 columns, the geography 30"):
+        form.of(measures, targets, complete_world(5, 1).geography)
 
 
 # -- what has no such form -------------------------------------------------------------

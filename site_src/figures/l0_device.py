@@ -31,14 +31,14 @@ def main() -> None:
         at = [number + 0.2 * (place - 1.5) for number in range(len(sizes))]
         axes.bar(at, times, width=0.18, color=style.COLORS[color][0], label=label)
         for x, time in zip(at, times, strict=True):
-            style.write(axes, x, time * 1.12, f"{time:.2g}", color, ha="center")
+            style.write(axes, x, time * 1.12, f"{time:.3g}", color, ha="center")
     axes.set_yscale("log")
     axes.set(ylabel="milliseconds per epoch", ylim=(0.03, 900))
     names = [f"{size}\n{sizes[size]['nonzeros'] / 1e6:,.1f} M nonzeros" for size in sizes]
     axes.set_xticks(range(len(sizes)), names)
     axes.legend(loc="upper left")
     text = "; ".join(
-        f"{size}: " + ", ".join(f"{label} {sizes[size][form]['median_ms']:.2g} ms"
+        f"{size}: " + ", ".join(f"{label} {sizes[size][form]['median_ms']:.3g} ms"
                                 for form, label, _ in FORMS)
         for size in sizes
     )  # fmt: skip

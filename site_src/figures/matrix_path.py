@@ -25,7 +25,7 @@ def main() -> None:
         (1, 1, "a chunk", "households, people"),
         (2, 1, "takeup", "flags of each clone"),
         (2, 0, "engine", "rules of the state"),
-        (1, 0, "V", f"{values.shape[0]} measures, {values.nnz} values"),
+        (1, 0, "V", f"{values.shape[0]} measures"),
         (0, 0, "X", f"{X.shape[0]} rows, {X.nnz} entries"),
     ]
     steps = ["cut", "draw", "simulate", "constraints", "areas"]

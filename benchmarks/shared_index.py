@@ -34,7 +34,7 @@ from calibration.predictors import Predictor
 
 Floats = NDArray[np.float64]
 
-DONORS, RECEIVERS, PREDICTORS, TARGETS = 2_000, 2_000, 4, 6
+DONORS, RECEIVERS, PREDICTORS, TARGETS = 1_000, 1_000, 4, 6
 SEEDS = (0, 1, 2)
 GRID = np.linspace(1 / 11, 10 / 11, 10).tolist()
 RESULTS = Path(__file__).parent / "results" / "shared_index.json"

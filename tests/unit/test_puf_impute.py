@@ -323,8 +323,11 @@ def test_a_tax_unit_takes_the_draw_of_its_head(stage):
 
 
 def test_dependents_get_no_amounts(stage):
-    """Roles are predictors, so children draw from children, who have nothing."""
-    result = stage[2]
+    """Roles are predictors, so dependents draw from dependents, also where all are of one age."""
+    base, donor, _ = stage
+    twenty = {"age": np.full(base.size("person"), 20.0)}
+    donor = donor | {"age": np.full(len(donor["age"]), 20.0)}
+    result = impute(base.with_columns("person", twenty), donor, seed=3, options=OPTIONS)
     child = result["is_tax_unit_dependent"]
     assert child.any()
     wages = result["employment_income"]

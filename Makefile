@@ -24,11 +24,17 @@ RECORDED := $(BIN)/python -m site_tools.results
 SOURCES := $(shell find calibration toy_data -name '__pycache__' -prune -o -type f -print) \
            pyproject.toml setup.py README.md LICENSE
 
-.PHONY: test verify lint types pytest pages built site serve slow engines toy clean check-python \
-        check-browser
+.PHONY: test verify lint types pytest pages alone together built site serve slow engines toy clean \
+        check-python check-browser
 .DELETE_ON_ERROR:
 
-test: lint types pytest pages built
+# Two cores are enough for two checks at a time; the tests of the package and the blocks alone
+# keep both busy by themselves. The site comes last: it shows what the others found.
+BESIDE := @$(MAKE) --no-print-directory --jobs=2 --output-sync=target
+
+test: lint pytest
+	$(BESIDE) together types alone
+	@$(MAKE) --no-print-directory built
 
 verify: check-browser test slow engines
 	@$(MAKE) --no-print-directory site
@@ -88,7 +94,14 @@ pytest: .stamps/wheel
 
 # Every block of every page: alone, and all of them in one process.
 pages: .stamps/wheel
-	$(BIN)/pytest -m "not slow" --codeblocks tests/docs README.md site_src
+	$(BESIDE) together alone
+
+alone: .stamps/wheel
+	$(BIN)/pytest -m "not slow" tests/docs
+
+# tests/docs is named for its conftest.py, which says how a block is run.
+together: .stamps/wheel
+	$(BIN)/pytest --codeblocks --ignore-glob='*/test_*.py' tests/docs README.md site_src
 
 built: site
 	$(BIN)/pytest -m "not slow" tests/site

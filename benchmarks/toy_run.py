@@ -5,6 +5,8 @@
 Prints the median of several runs, each in a process of its own: seconds that `import
 calibration` takes, and CPU seconds of `calibration run` after its imports, the process
 that reads the files again included (its own imports are counted, ours are not).
+CPU seconds of importing the libraries alone, between the runs, say how fast the machine was:
+runs on two machines compare by their ratio to these.
 `--record` writes `benchmarks/results/toy_run.json`.
 """
 
@@ -49,22 +51,32 @@ with tempfile.TemporaryDirectory() as scratch:
     print(cpu() - start)
 """
 
+PACE = """
+import time
+import h5py, numpy, pandas, scipy, torch
+print(time.process_time())
+"""
 
-def measure(code: str) -> list[float]:
-    """Run code several times, each in a new interpreter, and collect what it prints."""
+
+def measure(*codes: str) -> list[list[float]]:
+    """Run codes in turn, each time in a new interpreter, and collect what each prints."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=environment,
-            ).stdout
-        )
+    rounds = [
+        [
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", code],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    env=environment,
+                ).stdout
+            )
+            for code in codes
+        ]
         for _ in range(RUNS)
     ]
+    return [list(values) for values in zip(*rounds, strict=True)]
 
 
 def main() -> None:
@@ -72,7 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="write the results file")
     record = parser.parse_args().record
-    measured = {"import_seconds": measure(IMPORT), "run_cpu_seconds": measure(RUN)}
+    names = ("import_seconds", "run_cpu_seconds", "libraries_cpu_seconds")
+    measured = dict(zip(names, measure(IMPORT, RUN, PACE), strict=True))
     result = {
         name: {
             "median": float(f"{statistics.median(values):.3g}"),

@@ -13,7 +13,10 @@ ids and clone numbers in the same order as there. The bits are those of
 Importing this module imports numba, so import it inside the function that needs it.
 Compiled code is kept beside the module, or in the user's cache folder if that is
 read-only. Where neither can be written it is compiled anew in every process, with the
-same results.
+same results. Numba compiles again when the file of a function has changed, and does not look
+at the files of functions that it calls. An installation brings all files anew; who edits
+`fold`, `unit` or `calibration.l0.compiled_math` in an editable one removes the `.nbi` files in
+the package's `__pycache__` folders.
 
 Axes: `fold` and `unit` take single numbers, `uniform_fold` parts of shape (n,).
 """

@@ -60,7 +60,8 @@ print(time.process_time())
 
 def measure(*codes: str) -> list[list[float]]:
     """Run codes in turn, each time in a new interpreter, and collect what each prints."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # the installed package, also when started from its sources
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     rounds = [
         [
             float(

@@ -49,10 +49,10 @@ def _answering(fault: Callable[[Clones], Callable[..., Answer]]) -> Callable[[],
     def inject() -> Iterator[None]:
         simulate_columns, made = builder_module.simulate_columns, []
 
-        def simulate(clones: Clones, *rest: Any) -> Any:
+        def simulate(clones: Clones, *rest: Any, **how: Any) -> Any:
             if not made:
                 made.append(_Faulty(clones.engine, fault(clones)))
-            return simulate_columns(replace(clones, engine=made[0]), *rest)
+            return simulate_columns(replace(clones, engine=made[0]), *rest, **how)
 
         with mock.patch.object(builder_module, "simulate_columns", simulate):
             yield
@@ -119,8 +119,8 @@ def _failed_is_zero(clones: Clones) -> Callable[..., Answer]:
 def _values_of_clone_0() -> Iterator[None]:
     simulate_columns = builder_module.simulate_columns
 
-    def simulate(clones: Clones, columns: NDArray[np.int64], *rest: Any) -> Any:
-        return simulate_columns(clones, columns % clones.geography.n_records, *rest)
+    def simulate(clones: Clones, columns: NDArray[np.int64], *rest: Any, **how: Any) -> Any:
+        return simulate_columns(clones, columns % clones.geography.n_records, *rest, **how)
 
     with mock.patch.object(builder_module, "simulate_columns", simulate):
         yield

@@ -31,6 +31,7 @@ from calibration.l0.options import L0Options
 from calibration.l0.portable import log, logit, sigmoid
 
 __all__ = [
+    "CLAMP",
     "gate_noise",
     "gate_threshold",
     "log_alpha_from",
@@ -42,7 +43,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 _DEFAULTS = L0Options()
-_CLAMP = 1e-6
+CLAMP = 1e-6
+"""Uniforms are held this far from 0 and from 1."""
 
 
 def open_probability(log_alpha: ArrayLike, options: L0Options = _DEFAULTS) -> Floats:
@@ -134,7 +136,7 @@ def gate_noise(u: ArrayLike) -> Floats:
     ndarray of float64, same shape
         In [-13.82, 13.82].
     """
-    return logit(np.clip(np.asarray(u, dtype=np.float64), _CLAMP, 1 - _CLAMP))
+    return logit(np.clip(np.asarray(u, dtype=np.float64), CLAMP, 1 - CLAMP))
 
 
 def gate_threshold(options: L0Options = _DEFAULTS) -> float:

@@ -31,6 +31,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.l0.compiled_math import exp, log
+from calibration.l0.gates import CLAMP
 from calibration.rng_numba import compiled, fold, unit
 
 __all__ = ["WIDTH", "advance", "pull", "sums"]
@@ -39,7 +40,6 @@ WIDTH = 512
 """Most columns of a group: a strip of them, and the buffer, stay in the first cache."""
 
 _W = 512
-_LOWEST = 1e-6  # uniforms are clamped as in `calibration.l0.gates`
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
@@ -181,7 +181,7 @@ def _noise(b, at, n, keys, prefix, given, first, odds):
         return
     key = keys[first : first + n]
     for i in range(n):
-        u = min(max(unit(fold(prefix, key[i])), _LOWEST), 1 - _LOWEST)
+        u = min(max(unit(fold(prefix, key[i])), CLAMP), 1 - CLAMP)
         odds[i] = u / (1 - u)
     for i in range(n):
         b[at + i] = odds[i]
@@ -191,13 +191,15 @@ def _noise(b, at, n, keys, prefix, given, first, odds):
 
 @compiled()
 def _load(b, at, row):
-    for i in range(len(row)):
+    at = np.uint64(at)  # a signed place might count from the end, one copy at a time
+    for i in range(np.uint64(len(row))):
         b[at + i] = row[i]
 
 
 @compiled()
 def _store(b, at, row):
-    for i in range(len(row)):
+    at = np.uint64(at)
+    for i in range(np.uint64(len(row))):
         row[i] = b[at + i]
 
 

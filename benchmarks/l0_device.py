@@ -39,7 +39,7 @@ import numpy as np
 import torch
 
 from calibration import rng
-from calibration.l0.device import DeviceGates, DeviceProblem, device_objective
+from calibration.l0.device_gates import DeviceGates, DeviceProblem, device_objective
 from calibration.l0.device_matrix import DeviceMatrix
 from calibration.l0.device_noise import device_keys, device_uniforms, epoch_prefixes
 from calibration.l0.noise import keyed_noise

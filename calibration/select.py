@@ -38,8 +38,8 @@ from numpy.typing import ArrayLike
 
 from calibration.errors import FitError, near
 from calibration.l0 import L0Fit, finish
-from calibration.l0.controlled import gate_phase
 from calibration.l0.options import L0Options
+from calibration.l0.phases import run_gates
 from calibration.l0.problem import Problem
 from calibration.l0.run import EpochStep, Run, Status, start_run
 
@@ -217,7 +217,7 @@ def _search(
         run = start_run(problem, replace(options, penalty=penalty))
         run.noise = noise = noise or run.noise  # same seed and columns: made once
         trial = _Watched(run, watch)
-        trial.status = gate_phase(run, trial.observe)
+        trial.status = run_gates(run, trial.observe)
         trials.append(Trial(penalty, int(np.count_nonzero(run.median()[1]))))
         retained = trials[-1].retained
         distance = (retained < floor, abs(retained - budget))

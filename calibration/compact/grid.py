@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from calibration.compact.finest import Finest, check_layout, flat, named, product, unflat
+from calibration.compact.factored import FactoredMatrix
+from calibration.compact.finest import Finest, check_layout, flat, named, unflat
 from calibration.compact.sheets import Sheet, grid_of, left_over, nested
 from calibration.crosswalk import GeographyAssignment
 from calibration.errors import MatrixError
@@ -150,6 +151,10 @@ class GridMatrix:
 
     def to_csr(self) -> sparse.csr_array:
         """Multiply out: X, with equal bits."""
+        return self.to_factored().to_csr()
+
+    def to_factored(self) -> FactoredMatrix:
+        """Write out the grid: Z, in place of table, bits and rest."""
         D = len(self.state)
         finest, columns, data = [], [], []
         for m in range(len(self.table)):
@@ -162,7 +167,7 @@ class GridMatrix:
         rows, at = rest.coords
         places = np.concatenate([*finest, rows]), np.concatenate([*columns, at])
         Z = sparse.coo_array((np.concatenate([*data, rest.data]), places), rest.shape)
-        return product(self.G, Z.tocsr())
+        return FactoredMatrix(self.G, Z.tocsr())
 
     def estimates(self, weights: Floats) -> Floats:
         """X w in float64, shape (T,)."""

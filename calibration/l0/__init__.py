@@ -39,11 +39,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import FitError
 from calibration.l0.arguments import UnreachableRow
-from calibration.l0.controlled import gate_phase, refit_phase
+from calibration.l0.attended import Attended
 from calibration.l0.device import device_refit, run_device_gates
 from calibration.l0.gates import open_probability
 from calibration.l0.objective import HISTORY
 from calibration.l0.options import L0Options
+from calibration.l0.phases import run_gates, run_refit
 from calibration.l0.problem import Problem
 from calibration.l0.run import EpochStep, Run, Status, start_run
 from calibration.l0.state import Checkpoint
@@ -130,6 +131,7 @@ def fit_l0(
     noise: ArrayLike | Callable[[int], NDArray[np.float64]] | None = None,
     observe: Callable[[EpochStep], bool | None] | None = None,
     resume: Checkpoint | Path | str | None = None,
+    checkpoint: Path | str | None = None,
     device: str | None = None,
     compiled: bool | None = None,
     threads: int | None = None,
@@ -138,7 +140,7 @@ def fit_l0(
 
     Parameters
     ----------
-    X : (T, C) SciPy sparse array or matrix, 2-D array, or `calibration.compact.FactoredMatrix`
+    X : (T, C) SciPy sparse array or matrix, 2-D array, or a matrix of `calibration.compact`
         What one unit of weight of column j adds to target i.
     t : (T,) array of float
         Targets, in the units of the rows of X.
@@ -162,6 +164,9 @@ def fit_l0(
         True, the fit pauses, with the weights of that epoch, and carries a checkpoint.
     resume : Checkpoint or path, optional
         Go on from there, with the same problem, options and noise.
+    checkpoint : path, optional
+        Where a fit that pauses leaves its checkpoint, an `.npz`. Ctrl-C then ends the epoch,
+        writes it, and raises KeyboardInterrupt with a message that says where it is.
     device : str, optional
         Where PyTorch is to run the fit: "cpu", "cuda", "cuda:1" (see
         `calibration.l0.device`). By default the fit runs without it.
@@ -204,6 +209,12 @@ def fit_l0(
     options = L0Options() if options is None else options
     if not isinstance(options, L0Options):
         raise FitError(f"options is {type(options).__name__}; give an L0Options")
+    if device is not None and options.controlled:
+        raise FitError("controls of weights run without a device; leave out one of the two")
+    if device is not None and compiled:
+        raise FitError(
+            f"compiled=True runs without PyTorch, but device is {device!r}; leave out one of them"
+        )
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(Path(resume))
     problem = Problem.build(
@@ -218,11 +229,16 @@ def fit_l0(
         threads=threads,
     )
     run = start_run(problem, options, noise=noise, resume=resume)
-    if device is not None and options.controlled:
-        raise FitError("controls of weights run without a device; leave out one of the two")
-    if device is None:
-        return finish(run, gate_phase(run, observe), observe)
-    return finish(run, run_device_gates(run, device, observe), observe, device)
+    path = None if checkpoint is None else Path(checkpoint)
+    with Attended(run, path):
+        if device is None:
+            status = run_gates(run, observe)
+        else:
+            status = run_device_gates(run, device, observe)
+        fit = finish(run, status, observe, device)
+    if path is not None and fit.checkpoint is not None:
+        fit.checkpoint.save(path)
+    return fit
 
 
 def finish(
@@ -251,7 +267,7 @@ def finish(
     weights, kept = run.median()
     if status is None:
         if options.refit and device is None:
-            status, weights = refit_phase(run, observe)
+            status, weights = run_refit(run, observe)
         elif options.refit and device is not None:
             status, weights = device_refit(run, device, observe)
         else:

@@ -79,7 +79,8 @@ def read_arguments(
 
     Parameters
     ----------
-    X : (T, C) sparse array, 2-D array, or factors G (T, F) and Z (F, C) of one
+    X : (T, C) sparse array, 2-D array, factors G (T, F) and Z (F, C) of one, or a grid
+        with a `to_factored`
     t : (T,) array of float
     w0 : (C,) array of float or None
     options : L0Options
@@ -101,6 +102,8 @@ def read_arguments(
         If anything is not finite, not positive where it must be, of the wrong length or
         type, or duplicated, or if no row is reachable.
     """
+    if hasattr(X, "to_factored"):
+        X = X.to_factored()
     factors = (X.G, X.Z) if hasattr(X, "G") and hasattr(X, "Z") else (None, _matrix(X))
     length, width = (int(size) for size in X.shape)
     blocks = _blocks(block, width)
@@ -155,7 +158,7 @@ def _form(
     """Choose how X is held: entry by entry, or for compiled loops."""
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise FitError(f"threads is {threads!r}; give a whole number >= 1")
-    size = Z.nnz if hasattr(Z, "nnz") else Z.size
+    size = int(Z.nnz if hasattr(Z, "nnz") else np.count_nonzero(Z))
     if compiled is None:
         # A price by the norm of a column is read from entries.
         compiled = (G is not None or size >= COMPILED_FROM) and options.price != "norm"

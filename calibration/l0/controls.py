@@ -6,13 +6,16 @@
     price       lambda_0 p_j sum_j P(z_j > 0),  p_j = 1 or v_j / mean(v)
                 v_j = sqrt(sum_i c_i (X_ij / d_i)^2)          the norm of the column
 
-Each of the first three sets is convex, and `Controls.hold` goes to a nearby point of all:
+At a given sum each of the three sets is convex, and `Controls.hold` goes to a point of all:
 
     cap and mass   w <- min(s w, cap w0),  s such that the sum is M
-    ess_floor      w <- m + a (w - m),  m the mean,  a = sqrt((S^2/n - S^2/K) / sum (w - m)^2)
+    ess_floor      w <- w + a (e - w),     e = min(l, cap w0),  l such that the sums are equal
 
-The latter is the Euclidean projection at constant sum S: it shrinks deviations from the mean
-alike, so weights stay positive. Where both are wanted they take turns until both hold.
+e are the most even weights of that sum and cap: their effective size is the largest there
+is, so if it is below n, nothing holds. If it is not, the line from w to e, on which sum and
+cap hold everywhere, meets the floor at the root a of a quadratic. Without a mass, weights
+whose sum is too large for any even enough weights under the cap are first scaled down to
+the largest sum that is not.
 
 The cap is held from the first epoch on. Sum and effective size are held in the refit: under
 noise a third of the weights may be 0 in one epoch and back in the next. The refit removes
@@ -42,7 +45,6 @@ __all__ = ["Controls", "column_norms", "highest_weights"]
 
 Floats = NDArray[np.float64]
 
-_TURNS = 200
 _CLOSE = 1e-12
 
 
@@ -84,15 +86,23 @@ class Controls:
         count, floor, mass = problem.n_columns, options.ess_floor, options.mass
         if floor is not None and floor > count:
             raise FitError(
-                f"ess_floor is {floor:g}, but only {count} columns are kept, and as many "
+                f"ess_floor is {floor:g}, but there are only {count} columns, and as many "
                 "records are worth no more than their number; lower it, or lower penalty"
             )
         if mass is not None and ceiling.sum() < mass:
             raise FitError(
-                f"mass is {mass:g}, but {count} kept columns at their cap sum to "
+                f"mass is {mass:g}, but {count} columns at their cap sum to "
                 f"{ceiling.sum():g}; raise cap, or lower penalty or mass"
             )
-        return cls(ceiling, floor, mass)
+        controls = cls(ceiling, floor, mass)
+        if floor is not None and mass is not None:
+            most = _effective_size(controls._most_even(mass))
+            if most < floor * (1 - _CLOSE):
+                raise FitError(
+                    f"ess_floor is {floor:g}, but weights under the cap that sum to {mass:g} have "
+                    f"an effective size of {most:g} at most; lower ess_floor or raise cap"
+                )
+        return controls
 
     def hold(self, weights: Floats) -> Floats:
         """Bring weights within all bounds; those that are stay as they are.
@@ -104,28 +114,23 @@ class Controls:
         Returns
         -------
         (K,) array of float64, positive
-
-        Raises
-        ------
-        FitError
-            If the bounds contradict each other.
         """
         w = self._fill(weights)
-        if self.ess_floor is None:
+        if self.ess_floor is None or _effective_size(w) >= self.ess_floor:
             return w
-        for _ in range(_TURNS):
-            if _effective_size(w) >= self.ess_floor:
-                return w
-            w = self._fill(self._spread(w))
-        if self.mass is None:  # the effective size does not feel a common factor
-            w = self._spread(w)
-            w = np.minimum(w * min(1.0, float((self.ceiling / w).min())), self.ceiling)
-        if _effective_size(w) < self.ess_floor * (1 - 1e-6):
-            raise FitError(
-                f"no weights found with effective size {self.ess_floor:g}, sum {self.mass} and "
-                "the cap at once; lower ess_floor or raise cap"
-            )
-        return w
+        if self.mass is None and w.sum() > (largest := self._largest_sum(self.ess_floor)):
+            w = w * (largest / w.sum())
+        total = float(w.sum())
+        even = self._most_even(total)
+        # |w + a (e - w)|^2 = S^2 / n, a quadratic in a: its smaller root is the way to go.
+        way = even - w
+        allowed = total * total / (self.ess_floor * (1 + _CLOSE))
+        square, half, excess = way @ way, -(w @ way), w @ w - allowed
+        inside = half * half - square * excess
+        if inside <= 0 or half <= 0:  # the floor is that of the most even weights
+            return even
+        a = min(1.0, float(excess / (half + np.sqrt(inside))))
+        return np.minimum(w + a * way, self.ceiling)
 
     def inward(self, weights: Floats, slope: Floats) -> Floats:
         """Remove from a slope in log-weights what points out of an active bound.
@@ -174,14 +179,35 @@ class Controls:
             return self.ceiling.copy()
         return np.minimum(factor[int(np.argmax(fits))] * weights, self.ceiling)
 
-    def _spread(self, weights: Floats) -> Floats:
-        """Shrink deviations from the mean until the effective size is the floor."""
-        total, mean = weights.sum(), weights.mean()
-        deviation = weights - mean
-        floor = (self.ess_floor or 1.0) * (1 + 1e-12)
-        allowed = max(0.0, total * total / floor - total * mean)
-        a = np.sqrt(allowed / (deviation @ deviation)) if deviation.any() else 0.0
-        return mean + min(1.0, float(a)) * deviation
+    def _most_even(self, total: float) -> Floats:
+        """Give min(l, ceiling) with a given sum, which the ceiling allows."""
+        ceiling = np.sort(self.ceiling)
+        capped = np.concatenate([[0.0], np.cumsum(ceiling)[:-1]])
+        level = (total - capped) / np.arange(ceiling.size, 0, -1)
+        fits = level <= ceiling
+        return np.minimum(level[int(np.argmax(fits))] if fits.any() else np.inf, self.ceiling)
+
+    def _largest_sum(self, floor: float) -> float:
+        """Give the largest sum of weights min(l, ceiling) whose effective size is the floor.
+
+        With k columns at the ceiling it is (S + m l)^2 / (Q + m l^2), S and Q being their sums
+        of ceilings and squares and m = K - k; it falls as l rises.
+        """
+        ceiling = np.sort(self.ceiling)
+        if not np.isfinite(ceiling[0]):
+            return np.inf
+        m = np.arange(ceiling.size, 0, -1)  # columns at the level, where it is ceiling[k]
+        S = np.cumsum(ceiling) - ceiling
+        Q = np.cumsum(ceiling * ceiling) - ceiling * ceiling
+        squares = Q + m * ceiling * ceiling
+        enough = (S + m * ceiling) ** 2 >= floor * (1 - _CLOSE) * squares
+        k = int(np.flatnonzero(enough)[-1])
+        if k + 1 == ceiling.size:
+            return float(ceiling.sum())
+        m, S, Q = m[k + 1], S[k + 1], Q[k + 1]
+        square, half, rest = m * (floor - m), S * m, S * S - floor * Q
+        level = (half + np.sqrt(max(0.0, half * half + square * rest))) / square
+        return float(S + m * np.clip(level, ceiling[k], ceiling[k + 1]))
 
 
 def highest_weights(problem: Problem, options: L0Options) -> Floats:

@@ -176,6 +176,11 @@ class L0Options:
         """Whether any control of `calibration.l0.controls` is on."""
         return any(getattr(self, name) != off for name, off in _OFF.items())
 
+    @property
+    def bounded(self) -> bool:
+        """Whether weights are to keep a cap, an effective size or a sum."""
+        return any(getattr(self, name) is not None for name in _CONTROLS)
+
     def _check_controls(self) -> None:
         for name in _CONTROLS:
             value = getattr(self, name)

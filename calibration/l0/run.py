@@ -17,7 +17,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.l0.controls import highest_weights
+from calibration.l0.controls import Controls, highest_weights
 from calibration.l0.gates import log_alpha_from, median_gates
 from calibration.l0.noise import GateNoise, given_noise, jitter, keyed_noise
 from calibration.l0.objective import HISTORY
@@ -104,6 +104,10 @@ class EpochStep:
         return self.run.checkpoint()
 
 
+def _go_on(phase: str, epoch: int) -> bool:  # noqa: ARG001  # as `Run.after_epoch` is called
+    return False
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """A fit under way: the problem, the options, and how far it has come."""
@@ -115,6 +119,8 @@ class Run:
     history: list[tuple[float, ...]] = field(default_factory=list)
     refit: Adam | None = None
     losses: list[float] = field(default_factory=list)
+    after_epoch: Callable[[str, int], bool] = _go_on
+    """Called by the loops after each epoch, with phase and number; True pauses the fit."""
 
     def median(self) -> tuple[Floats, NDArray[np.bool_]]:
         """Give gated weights exp(theta) z (C,) and the survivors (C,) of the gate phase.
@@ -136,6 +142,7 @@ class Run:
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
             refit=None if self.refit is None else _copy(self.refit),
             losses=np.array(self.losses, dtype=np.float64),
+            compiled=self.problem.form.is_compiled,
             noise=self.noise.name() if self.gates.epoch < self.options.epochs else "",
         )
 
@@ -164,9 +171,11 @@ def start_run(
     Raises
     ------
     FitError
-        If the checkpoint belongs to another problem, other options or other noise, or noise
-        does not fit.
+        If no weights keep the controls, the checkpoint belongs to another problem, other
+        options or other noise, or noise does not fit.
     """
+    if options.controlled:
+        Controls.of(problem, options)
     source = keyed_noise(problem, options) if noise is None else given_noise(noise, problem)
     if resume is None:
         theta = log(problem.start)
@@ -175,7 +184,7 @@ def start_run(
         log_alpha += log_alpha_from(options.keep_probability, options)
         state = Adam.start(np.stack([theta, log_alpha]), options.dtype)
         return Run(problem, options, source, state)
-    resume.require(problem.signature(), options, source)
+    resume.require(problem.signature(), options, source, compiled=problem.form.is_compiled)
     return Run(
         problem,
         options,

@@ -37,7 +37,7 @@ DECAYS = (0.9, 0.999)
 """b1 and b2, the values of the paper."""
 
 _B1, _B2 = DECAYS
-_VERSION = 2  # 1 did not know its noise
+_VERSION = 3  # 1 did not know its noise, 2 not its loops
 
 Floats = NDArray[np.float64]
 Parameters = NDArray[np.floating[Any]]
@@ -143,6 +143,8 @@ class Checkpoint:
         The refit, if it has begun.
     losses : (updates + 1,) array of float64
         Loss before each update of the refit so far.
+    compiled : bool
+        Whether its loops were compiled; these take the columns in an order of their own.
     noise : str
         `GateNoise.name` of the noise that the gate phase has still to draw; empty if none.
     """
@@ -153,6 +155,7 @@ class Checkpoint:
     history: Floats
     refit: Adam | None
     losses: Floats
+    compiled: bool
     noise: str
 
     def save(self, path: Path) -> None:
@@ -168,6 +171,7 @@ class Checkpoint:
             "signature": self.signature,
             "options": self.options.facts(),
             "epochs": {"gates": self.gates.epoch},
+            "compiled": self.compiled,
             "noise": self.noise,
         }
         arrays: dict[str, NDArray[Any]] = {"history": self.history, "losses": self.losses}
@@ -220,10 +224,13 @@ class Checkpoint:
             history=arrays["history"],
             refit=states.get("refit"),
             losses=arrays["losses"],
+            compiled=facts["compiled"],
             noise=facts["noise"],
         )
 
-    def require(self, signature: str, options: L0Options, noise: GateNoise) -> None:
+    def require(
+        self, signature: str, options: L0Options, noise: GateNoise, *, compiled: bool
+    ) -> None:
         """Check that a fit may go on from here.
 
         Parameters
@@ -234,12 +241,20 @@ class Checkpoint:
             Of the fit at hand; `log_every` may differ, because logging changes no bit.
         noise : GateNoise
             Of the fit at hand; not looked at if the gate phase is over.
+        compiled : bool
+            Whether the loops of the fit at hand are compiled.
 
         Raises
         ------
         FitError
             If the problem, an option or the noise is not the same; the message names which.
         """
+        if compiled != self.compiled:
+            words = {True: "compiled", False: "plain"}
+            raise FitError(
+                f"the checkpoint was made in {words[self.compiled]} loops, not in "
+                f"{words[compiled]} ones; resume with compiled={self.compiled}"
+            )
         if signature != self.signature:
             raise FitError(
                 "the checkpoint belongs to another problem (X, t, w0, column_key, block or "

@@ -54,6 +54,27 @@ def test_weights_within_bounds_are_found(seed, count, cap, share, part):
 
 
 @MANY
+@given(seeds, st.integers(2, 60), st.floats(0.01, 0.999), st.floats(0, 1))
+def test_whatever_can_be_held_is_held(seed, count, part, share):
+    """Cap, sum and effective size hold at once, up to the most that any weights can have."""
+    ids = np.arange(count)
+    cap = np.exp(4 * uniform(seed, "cap", ids))
+    w = np.exp(8 * uniform(seed, "w", ids))
+    mass = part * cap.sum()
+    level = np.linspace(0, cap.max(), 20_001)  # the most even weights, by brute force
+    sums = np.minimum(level[:, None], cap).sum(axis=1)
+    even = np.minimum(level[np.searchsorted(sums, mass) - 1], cap)
+    floor = 1 + share * (min(kish(even), count) * (1 - 1e-3) - 1)
+    for asked in (mass, None):
+        held = Controls(cap, floor, asked).hold(w)
+        assert (held > 0).all()
+        assert (held <= cap).all()
+        assert kish(held) >= floor * (1 - 1e-9)
+        if asked is not None:
+            np.testing.assert_allclose(held.sum(), mass, rtol=1e-9)
+
+
+@MANY
 @given(seeds, st.integers(3, 40), st.floats(0.1, 0.9))
 def test_the_effective_size_is_reached_by_the_nearest_weights(seed, count, share):
     """No weights of that sum and effective size lie nearer than those that are found."""
@@ -145,12 +166,14 @@ def test_impossible_controls_are_refused():
     m, names = toy_problem()
     for controls, message in (
         ({"cap": 0.001, "mass": 3e6}, "mass is 3e.06, but"),
-        ({"ess_floor": 300.5}, "ess_floor is 300.5, but only 300"),
-        ({"ess_floor": 290.0, "mass": 4.5e6, "cap": 1.1}, "no weights found with"),
+        ({"ess_floor": 300.5}, "ess_floor is 300.5, but there are only 300"),
+        ({"ess_floor": 290.0, "mass": 4.5e6, "cap": 1.1}, "have an effective size of"),
     ):
         options = L0Options(penalty=1e-5, epochs=40, refit_epochs=5, **controls)
+        seen = []
         with pytest.raises(FitError, match=message):
-            fit_l0(m.X, m.values, options=options, **names)
+            fit_l0(m.X, m.values, options=options, observe=seen.append, **names)
+        assert not seen  # before the first epoch
     with pytest.raises(FitError, match="controls of weights run without a device"):
         fit_l0(m.X, m.values, options=L0Options(cap=2.0), device="cpu", **names)
     with pytest.raises(FitError, match=r"L0Options\.mass is 5\.0; give None, or turn refit on"):

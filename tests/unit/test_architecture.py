@@ -51,10 +51,10 @@ ROOMS = {
     "takeup": ["thresholds"],
     "targets": ["level_gaps", "published", "selection", "soi", "uprating"],
     "matrix": ["gather", "matrix_builder"],
-    "fit": words("""l0 l0.arguments l0.compiled l0.compiled_math l0.controlled l0.controls
-              l0.device l0.device_matrix l0.device_noise l0.forms l0.gates l0.laying_out l0.noise
-              l0.objective l0.options l0.passes l0.phases l0.portable l0.problem l0.run l0.state
-              l0.strips select"""),
+    "fit": words("""l0 l0.arguments l0.attended l0.compiled l0.compiled_math l0.controls l0.device
+              l0.device_gates l0.device_matrix l0.device_noise l0.forms l0.gates l0.laying_out
+              l0.noise l0.objective l0.options l0.passes l0.phases l0.portable l0.problem l0.run
+              l0.state l0.strips select"""),
     "files": ["publish_local_area"],
     "diagnostics": words("""evaluate identity checks plain_twins diagnostics diagnostics.causes
               diagnostics.headlines diagnostics.log diagnostics.relative diagnostics.rows

@@ -10,13 +10,18 @@ import torch
 from calibration import rng, toy
 from calibration.errors import FitError
 from calibration.l0 import fit_l0
-from calibration.l0.device import DeviceGates, DeviceProblem, device_objective
+from calibration.l0.device_gates import (
+    DeviceGates,
+    DeviceProblem,
+    bounded_exp,
+    device_objective,
+)
 from calibration.l0.device_matrix import DeviceMatrix
 from calibration.l0.device_noise import device_keys, device_uniforms, epoch_prefixes
 from calibration.l0.noise import keyed_noise
 from calibration.l0.objective import gate_objective, history_row
 from calibration.l0.options import L0Options
-from calibration.l0.portable import log
+from calibration.l0.portable import exp, log
 from calibration.l0.problem import Problem
 from calibration.l0.run import Status
 
@@ -141,6 +146,38 @@ def test_single_precision_is_near(m):
         assert gap <= 1e-5 * np.linalg.norm(here.gradient[row])
 
 
+def test_exponentials_saturate_as_in_numpy(m):
+    """Where a weight would be infinite or 0, loss and gradient still are those of NumPy."""
+    options = L0Options(penalty=3e-4)
+    problem = problem_of(m, options)
+    parameters, noise = state(problem), keyed_noise(problem, options)(1)
+    parameters[0, :20] = -900.0
+    for dtype, highest, limit in ((np.float64, 300.0, 1e-10), (np.float32, 40.0, 1e-5)):
+        parameters[0, 20:25] = highest
+        moved = DeviceProblem.of(problem, "cpu", np.dtype(dtype).name)
+        arrays = (torch.from_numpy(array.astype(dtype)) for array in (parameters, noise))
+        loss, gradient = device_objective(moved, *arrays, options)
+        here = gate_objective(problem, parameters, noise, options)
+        assert float(loss) == pytest.approx(here.loss, rel=limit)
+        assert (np.sign(gradient[0].numpy()) == np.sign(here.gradient[0]))[20:25].all()
+    ends = bounded_exp(torch.tensor([-1e4, 1e4], dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(ends, exp([-1e4, 1e4]), rtol=1e-13)
+    ends = bounded_exp(torch.tensor([-1e4, 1e4], dtype=torch.float32)).numpy()
+    assert 0 < ends[0] < 1e-37
+    assert 1e38 < ends[1] < np.inf
+
+
+def test_a_fit_on_a_device_ends_as_one_without(m):
+    """At rates at which log-weights leave the range of exp, both have one status."""
+    X, t, names = given(m)
+    for penalty, rate, status in ((1e-5, 300.0, Status.EMPTY), (0.0, 700.0, Status.DIVERGED)):
+        options = L0Options(penalty=penalty, epochs=40, learning_rate=rate)
+        fits = [fit_l0(X, t, options=options, device=where, **names) for where in (None, "cpu")]
+        assert [fit.status for fit in fits] == [status] * 2
+    with pytest.raises(FitError, match="compiled=True runs without PyTorch, but device is 'cpu'"):
+        fit_l0(X, t, device="cpu", compiled=True, **names)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_first_epochs_follow_numpy(m, device):
     """Until gates close, ten epochs on the device give NumPy's weights to 1e-8."""
@@ -207,7 +244,7 @@ def test_given_noise_is_used(m):
 def test_divergence_goes_back_to_the_last_good_state(m):
     """A rate that makes weights infinite ends DIVERGED, with finite weights."""
     X, t, names = given(m)
-    options = L0Options(learning_rate=300.0, epochs=40)
+    options = L0Options(penalty=0.0, learning_rate=700.0, epochs=40)
     fit = fit_l0(X, t, options=options, device="cpu", **names)
     assert fit.status is Status.DIVERGED
     assert np.isfinite(fit.weights).all()

@@ -148,7 +148,6 @@ def test_a_compiled_epoch_is_a_plain_one(options, dtype):
     assert run.gates.epoch == 1
     for ours, theirs in zip(10 * np.asarray(run.gates.first, float), plain.gradient, strict=True):
         assert np.linalg.norm(ours - theirs) <= limit * np.linalg.norm(theirs)
-    run.gates.parameters[...] = run.gates.parameters  # the next epoch begins from these
     again = gate_objective(problem, np.asarray(run.gates.parameters, float), run.noise(2), options)
     assert gates.begin() == pytest.approx(again.loss, rel=100 * limit)
 
@@ -212,6 +211,9 @@ def test_size_and_form_choose_the_loops():
 
     assert not compiled(np.ones((2, 10)))
     assert compiled(sp.csr_array(np.ones((2, 250_000))), threads=1)
+    sparse = np.zeros((2, 250_000))
+    sparse[:, :10] = 1.0
+    assert not compiled(sparse)  # nonzeros count, not places
     assert compiled(
         FactoredMatrix(sp.identity(2, "f4", "csr"), sp.csr_array(np.eye(2, dtype="f4")))
     )
@@ -221,6 +223,17 @@ def test_size_and_form_choose_the_loops():
     broken = sp.csr_array(np.array([[1.0, np.nan], [1.0, 1.0]]))
     with pytest.raises(FitError, match="X is nan at row 0, column 1"):
         compiled(broken, compiled=True)
+
+
+def test_a_checkpoint_knows_its_loops():
+    """Compiled and plain loops do not go on from each other; the message says what to do."""
+    for made, other in ((True, "plain"), (False, "compiled")):
+        options = L0Options(epochs=20, refit=False)
+        arguments = given(compiled=made, options=options)
+        part = fit_l0(**arguments, observe=_pause("gates", 10)).checkpoint
+        words = f"not in {other} ones; resume with compiled={made}"
+        with pytest.raises(FitError, match=words):
+            fit_l0(**arguments | {"compiled": not made}, resume=part)
 
 
 def test_observers_and_budgets_see_the_order_of_x():

@@ -3,11 +3,12 @@
     python -m benchmarks.l0 --size small|medium|large|complete [--record] [--peak]
 
 Both sides minimise the same sums (`L0Options.us_data`, beta .35, float32) over one matrix
-(`benchmarks.l0_matrix`): ours from its factors, l0-python from their product in CSR. Their
-epochs take turns in one process, and what is compared is the median of CPU seconds; ours
-include the sums over rows, the loss and the noise. Loss and gradient at equal parameters and
-noise are compared first. `--peak` fits in a process without l0-python and gives its largest
-memory, matrix included. `--record` writes `benchmarks/results/l0_SIZE.json`.
+(`benchmarks.l0_matrix`): ours from its factors, l0-python from their product in CSR. At equal
+parameters and noise their losses and gradients are compared first; how far they are apart is
+in the result. Then their epochs take turns in one process, and the medians of CPU seconds
+are compared; ours include the sums over rows, the loss and the noise. `--peak` fits in a
+process without l0-python and gives its largest memory, matrix included. `--record` writes
+`benchmarks/results/l0_SIZE.json`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.l0_matrix import SIZES, Instance, make
 from benchmarks.machine import machine
+from calibration import rng
 from calibration.compact import FactoredMatrix
 from calibration.l0.compiled import CompiledGates
 from calibration.l0.options import L0Options
@@ -71,6 +75,34 @@ def their_model(instance: Instance) -> Any:
     )
 
 
+def apart(run: Run, gates: CompiledGates, model: Any, X: Any, t: Any) -> dict[str, float]:
+    """Say how far apart loss and gradients of the first epoch are, at our start and our noise.
+
+    Ours makes the epoch; the first moments of Adam are then a tenth of its gradient.
+    """
+    import torch
+
+    state, back = run.gates, run.problem.as_given
+    for ours, theirs in zip(state.parameters, (model.log_weight, model.log_alpha), strict=True):
+        theirs.data = torch.from_numpy(back(ours).astype("f4"))
+    keys = back(run.problem.column_key)
+    u = torch.from_numpy(rng.uniform(OPTIONS.seed, "gate", 1, keys).astype("f4"))
+    drawn, torch.rand_like = torch.rand_like, lambda _: u
+    try:
+        miss = ((torch.from_numpy(t).float() - model(X)) / (torch.from_numpy(t).float() + 1)) ** 2
+        (miss.sum() + OPTIONS.penalty * model.get_l0_penalty()).backward()
+    finally:
+        torch.rand_like = drawn
+    loss = gates.begin()
+    gates.end()
+    found = {"loss_apart": abs(float(miss.sum().detach()) / loss - 1)}
+    for name, ours in zip(("log_weight", "log_alpha"), state.first, strict=True):
+        theirs = getattr(model, name).grad.numpy().astype(float)
+        gap = np.linalg.norm(theirs - 10 * back(ours).astype(float))
+        found[f"{name}_gradient_apart"] = float(gap / np.linalg.norm(theirs))
+    return found
+
+
 def compare(size: str) -> dict[str, Any]:
     """Time both sides in turns."""
     instance = make(SIZES[size])
@@ -93,8 +125,7 @@ def compare(size: str) -> dict[str, Any]:
     def theirs() -> None:
         model.fit(X, t, epochs=1, loss_type="relative", verbose=False, **options)
 
-    ours()
-    theirs()
+    fact |= apart(run, gates, model, X, t)  # also their warm-up, and ours
     n_ours, n_theirs = EPOCHS[size]
     seconds: dict[str, list[float]] = {"ours": [], "l0_python": []}
     for _ in range(n_theirs):

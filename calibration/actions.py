@@ -189,6 +189,9 @@ def files(work: Workspace) -> None:
 def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[AuditRow]]:
     """Write the published totals into a database and make them consistent in the model year.
 
+    All totals are written; those that the options do not select have no part in the rest, so
+    that nothing is rescaled to them.
+
     Parameters
     ----------
     work : Workspace
@@ -203,7 +206,8 @@ def model_targets(work: Workspace, path: Path) -> tuple[list[Target], list[Audit
     year = work.options.period
     database = TargetDatabase.write(path, work.inputs.targets)
     published = database.read(year, {*work.engine.inputs, *work.engine.outputs})
-    return reconcile(to_year(published, year, read_factors()), work.inputs.codes)
+    chosen = work.options.selection.of(published)
+    return reconcile(to_year(chosen, year, read_factors()), work.inputs.codes)
 
 
 def household_income(dataset: Dataset, engine: Engine) -> Floats:

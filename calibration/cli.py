@@ -62,6 +62,14 @@ _Engine = Annotated[
         "records that come with it."
     ),
 ]
+_Select = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="YAML",
+        help="Use only the published totals that the rules in this file choose, as "
+        "`calibration targets list --select` shows them.",
+    ),
+]
 _States = Annotated[
     str,
     typer.Option(
@@ -130,6 +138,7 @@ def _run(
     records: Annotated[
         int | None, typer.Option(help="Number of columns to keep, instead of a preset.", min=1)
     ] = None,
+    select: _Select = None,
     workers: Annotated[
         int, typer.Option(help="Processes that simulate; any number gives the same files.", min=1)
     ] = 1,
@@ -149,7 +158,7 @@ def _run(
         raise _UsageError("--preset and --records exclude each other; give one of them")
     if resume is None:
         _refuse_meaningless(context, start_of(engine).meaningless, engine)
-        options = _options(seed, engine, households, clones, states, preset, records)
+        options = _options(seed, engine, households, clones, states, preset, records, select)
         source, target = data or _built_in(options), out / new_run_id()
     else:
         _refuse_with_resume(context)
@@ -175,6 +184,7 @@ def _options(  # noqa: PLR0917  (one call, right above)
     states: str,
     preset: _Preset | None,
     records: int | None,
+    select: Path | None,
 ) -> RunOptions:
     from calibration.engines import load_engine
     from calibration.run_options import RunOptions
@@ -190,11 +200,20 @@ def _options(  # noqa: PLR0917  (one call, right above)
             states=tuple(letters.strip().upper() for letters in states.split(",") if letters),
             presets=(str(preset),) if single else ("local", "national"),
             records=records,
+            select="" if select is None else _selection_text(select),
         )
     except EngineError as error:
         raise _UsageError(f"--engine: {error}") from error
     except PipelineError as error:
         raise _UsageError(f"--{error}") from error
+
+
+def _selection_text(path: Path) -> str:
+    """Read and check a selection; the run keeps its text, so the file may change afterwards."""
+    from calibration.selection import read_selection
+
+    read_selection(path)
+    return path.read_text(encoding="utf-8")
 
 
 def _refuse_with_resume(context: typer.Context) -> None:

@@ -33,13 +33,15 @@ class RowStatus(StrEnum):
 
     A row with entries of both signs, such as an income tax with refundable credits, is OK
     like any other: some column moves it towards its target. Only a row without an entry of
-    the target's sign is out of reach.
+    the target's sign is out of reach. A row BELOW_FLOOR can be reached, but not told apart
+    from the accident of one record, so its relative error says little; asked for by `floor`.
     """
 
     OK = "ok"
     NO_SUPPORT = "no column adds anything to it"
     ZERO_TARGET = "the target is zero, so relative errors are not defined"
     WRONG_SIGN = "no column adds anything of the target's sign"
+    BELOW_FLOOR = "one column alone adds more than the target at its start weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,29 @@ class CalibrationMatrix:
         """Count the columns that add something to each target, shape (T,)."""
         return np.diff(self.X.indptr).astype(np.int64)
 
-    def status(self) -> list[RowStatus]:
-        """Tell for each target whether weights can reach it, length T."""
+    def floor(self) -> Floats:
+        """Give the most that one column adds to each target at the start, shape (T,).
+
+        max_j |X[i, j]| w0[j], in the target's unit. A target below it is smaller than the
+        smallest step in which the start can move it (l0-paper's identifiability floor).
+        """
+        moved = np.abs(self.X.data.astype(np.float64)) * self.w0[self.X.indices]
+        filled = np.flatnonzero(np.diff(self.X.indptr))
+        result = np.zeros(len(self.targets))
+        if len(filled):
+            result[filled] = np.maximum.reduceat(moved, self.X.indptr[filled])
+        return result
+
+    def status(self, *, floor: bool = False) -> list[RowStatus]:
+        """Tell for each target whether weights can reach it, length T.
+
+        Parameters
+        ----------
+        floor : bool
+            Whether targets that can be reached but lie below their `floor` are told apart.
+        """
         result = []
+        least = self.floor() if floor else np.zeros(len(self.targets))
         for i, t in enumerate(self.values):
             row = self.X.data[self.X.indptr[i] : self.X.indptr[i + 1]]
             if t == 0:
@@ -94,6 +116,8 @@ class CalibrationMatrix:
                 result.append(RowStatus.NO_SUPPORT)
             elif not (row * t > 0).any():
                 result.append(RowStatus.WRONG_SIGN)
+            elif abs(t) < least[i]:
+                result.append(RowStatus.BELOW_FLOOR)
             else:
                 result.append(RowStatus.OK)
         return result

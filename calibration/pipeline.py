@@ -48,7 +48,8 @@ _ENGINE = "calibration.engines.{}"  # the name of the run's engine is put in by 
 _GIVEN = "calibration.inputs"
 
 _TARGETS = (
-    "calibration.matrix",  # how targets are stored
+    "calibration.matrix_files",  # how targets are stored
+    "calibration.selection",
     "calibration.target_database",
     "calibration.uprating",
 )
@@ -143,7 +144,7 @@ _FROM_SURVEY: tuple[Step[Workspace], ...] = (
         "targets",
         actions.targets,
         reads=("targets.csv", "blocks.csv"),
-        parameters=("engine", "period"),
+        parameters=("engine", "period", "select"),
         outputs=("artifacts/targets.db", "artifacts/targets.json", "artifacts/uprating.csv"),
         modules=(*_TARGETS, _ENGINE),
     ),
@@ -203,7 +204,7 @@ _FROM_RECORDS: tuple[Step[Workspace], ...] = (
     _step(
         "targets",
         actions.targets,
-        parameters=_WHOSE,
+        parameters=(*_WHOSE, "select"),
         outputs=("artifacts/targets.db", "artifacts/targets.json", "artifacts/uprating.csv"),
         modules=(_GIVEN, *_TARGETS, _ENGINE),
     ),

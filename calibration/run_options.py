@@ -9,11 +9,12 @@ from pathlib import Path
 
 from calibration.artifacts import RunState
 from calibration.engines import Engine, load_engine
-from calibration.errors import PipelineError
+from calibration.errors import PipelineError, TargetError
 from calibration.geography import STATE_LETTERS, Area, Level
 from calibration.inputs import Inputs
 from calibration.qrf import ForestOptions
 from calibration.select import PRESETS
+from calibration.selection import Selection, parse_selection
 from calibration.starts import SURVEY, Start, start_of
 
 __all__ = ["RunOptions", "Workspace"]
@@ -44,6 +45,9 @@ class RunOptions:
         Columns to retain, in place of presets.
     trees : int
         Trees of each forest.
+    select : str
+        Which of the published totals to use: YAML as `calibration.selection` reads it; empty
+        for all of them.
 
     Raises
     ------
@@ -60,10 +64,12 @@ class RunOptions:
     presets: tuple[str, ...] = ("local", "national")
     records: int | None = None
     trees: int = 20
+    select: str = ""
 
     def __post_init__(self) -> None:
         self._check_meaning()
         self._check_numbers()
+        self._check_selection()
         if self.period == 0:
             object.__setattr__(self, "period", self.start.period)
         if isinstance(self.presets, str):
@@ -86,6 +92,17 @@ class RunOptions:
             raise PipelineError(f"seed is {self.seed}; give 0 to 2**64 - 1")
         if self.records is not None and self.records > (self.columns or self.records):
             raise PipelineError(f"records is {self.records}; give {self._allowed('records')}")
+
+    def _check_selection(self) -> None:
+        try:
+            self.selection  # noqa: B018  (parsed to be checked)
+        except TargetError as error:
+            raise PipelineError(f"select: {error}") from error
+
+    @property
+    def selection(self) -> Selection:
+        """Which of the published totals to use."""
+        return parse_selection(self.select) if self.select else Selection()
 
     def _allowed(self, name: str) -> str:
         bounded = name == "records" and self.columns is not None

@@ -31,7 +31,7 @@ from calibration.errors import TargetError, near
 from calibration.geography import Level
 from calibration.targets import Target
 
-__all__ = ["Rule", "Selection", "read_selection"]
+__all__ = ["Rule", "Selection", "parse_selection", "read_selection"]
 
 _KEYS = ("variable", "geo_level", "domain_variable", "optional")
 
@@ -156,18 +156,24 @@ def read_selection(path: Path) -> Selection:
         If the file cannot be read, is no YAML, says one key twice, or has a key, a level or a
         type that is not known; the file and the rule or line are named.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetError(f"cannot read {path}: {error}") from error
+    try:
+        return parse_selection(text)
+    except TargetError as error:
+        raise TargetError(f"{path}: {error}") from error
+
+
+def parse_selection(text: str) -> Selection:
+    """Read a selection from YAML; see `read_selection`, also for the errors."""
     import yaml
 
     try:
-        facts = _loaded(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"cannot read {path}: {error}") from error
+        return _selection(_loaded(text))
     except yaml.YAMLError as error:
-        raise TargetError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    try:
-        return _selection(facts)
-    except TargetError as error:
-        raise TargetError(f"{path}: {error}") from error
+        raise TargetError(f"this is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _loaded(text: str) -> Any:

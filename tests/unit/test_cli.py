@@ -166,6 +166,18 @@ def test_options_beside_resume_are_refused(calibration, finished_run, option):
     assert f"leave out {option[0]}" in ended.err
 
 
+def test_a_selection_that_fits_no_target_stops_a_run_before_it_begins(calibration, tmp_path):
+    """The file is read first; a rule without a match is told before any step."""
+    rules = tmp_path / "use.yaml"
+    for text, said in (("include: 1", "include is a list of rules"),
+                       ("include: [{variable: snapp}]", "did you mean 'snap'")):  # fmt: skip
+        rules.write_text(text)
+        ended = calibration("run", "--out", tmp_path / "runs", "--select", rules)
+        assert (ended.status, ended.out) == (1, "")
+        assert said in ended.err
+    assert not list((tmp_path / "runs").rglob("*.npz"))
+
+
 def test_a_run_that_stops_in_a_step_says_how_to_go_on(calibration, data, tmp_path):
     """What cannot be known before stops the run; mended, it goes on where it stopped."""
     donor = data / "donors" / "acs.csv"

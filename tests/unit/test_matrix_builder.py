@@ -5,6 +5,7 @@ import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import stub_engine
 from scipy import sparse
 from small_world import target, toy_world, world
 
-from calibration import engines
+from calibration import engines, toy
+from calibration.clone_and_assign import initial_weights
+from calibration.crosswalk import GeographyAssignment
 from calibration.errors import DatasetError, EngineError, FileError, MatrixError, TargetError
 from calibration.files import read_json, read_npz, write_json, write_npz
 from calibration.geography import Level
@@ -129,7 +132,7 @@ def test_threads_do_not_change_a_bit(monkeypatch):
         assert same_bits(built(made, chunk=2, executor=pool), built(made))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_processes_do_not_change_a_bit(workers):
     """New processes, each with its own copy of the toy engine, give equal arrays."""
     made = toy_world(10, 2, 0)
@@ -186,6 +189,49 @@ def test_the_status_says_whether_weights_can_reach_a_target():
     matrix = CalibrationMatrix(X, targets, np.ones(2), np.array([1]), {})
     assert matrix.status() == list(rows.values())
     assert matrix.support().tolist() == [1, 0, 2, 2, 2, 2, 0]
+
+
+def test_a_target_that_one_column_exceeds_is_below_the_floor():
+    """The floor is the largest |X| w0 of a row, whatever its sign; an empty row has none."""
+    X = sparse.csr_array(np.array([[1, -6, 0], [0, 0, 0], [2, 0, 1]], dtype=np.float32))
+    targets = [target("x", STATE, 37, f"a=={i}", value=v) for i, v in enumerate((8.0, 8.0, -8.0))]
+    matrix = CalibrationMatrix(X, targets, np.array([5.0, 1.5, 4.0]), np.array([1]), {})
+    assert matrix.floor().tolist() == [9.0, 0.0, 10.0]
+    found = RowStatus.BELOW_FLOOR, RowStatus.NO_SUPPORT, RowStatus.WRONG_SIGN
+    assert tuple(matrix.status(floor=True)) == found
+    assert matrix.status()[0] is RowStatus.OK
+    assert replace(matrix, w0=np.full(3, 1.0)).status(floor=True)[0] is RowStatus.OK
+
+
+def test_the_start_has_the_population_of_every_district():
+    """Rows of age bands, multiplied with w0, add up to the district's people, to 1e-6."""
+    state = toy.after("matrix")
+    people = state.inputs.crosswalk.population_by(Level.DISTRICT)
+    bands = (("age<18",), ("age>=18", "age<65"), ("age>=65",))
+    rows = [target("person_count", Level.DISTRICT, d, *band) for d in people for band in bands]
+    w0 = initial_weights(state.dataset, state.geography, state.inputs.crosswalk, state.mass)
+    estimates = build_matrix(state.clones, rows, w0=w0).estimates(w0).reshape(-1, 3)
+    np.testing.assert_allclose(estimates.sum(axis=1), list(people.values()), rtol=1e-6)
+    assert (estimates > 0).all()
+
+
+def test_premium_credits_have_the_county_and_los_angeles_its_zip_code():
+    """Clones of one record within California differ by county, in Los Angeles by ZIP code."""
+    state = toy.after("matrix")
+    blocks, R = state.inputs.crosswalk, state.geography.n_records
+    zip3 = blocks.zip_code // 100
+    where = [(6001, None), (6037, 900), (6037, 911)]
+    first = [
+        np.flatnonzero((blocks.county == c) & ((zip3 == z) | (z is None)))[0] for c, z in where
+    ]
+    home = GeographyAssignment.from_blocks(blocks, np.repeat(blocks.block[first], R), R, 3)
+    clones = replace(state.clones, geography=home)
+    X = build_matrix(clones, [target("assigned_aca_ptc", NATION, 0)], w0=np.ones(3 * R)).X
+    of_place = X.toarray().reshape(3, R)
+    taken = of_place[:, (of_place > 0).all(axis=0)]  # by all three clones
+    assert taken.shape[1] >= 3
+    for one, other in combinations(taken, 2):
+        assert (one != other).all()
 
 
 def test_estimates_do_not_lose_what_float32_would():

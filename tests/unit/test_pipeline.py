@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import audit, fit_stage, toy
+from calibration.actions import model_targets
 from calibration.artifacts import RunState, read_rows, write_rows
 from calibration.audit import prefix_of
 from calibration.checks import CheckResult
@@ -19,6 +20,7 @@ from calibration.l0.run import Status
 from calibration.pipeline import RunOptions, run, steps_of
 from calibration.preflight import preflight
 from calibration.run_options import Workspace
+from calibration.target_database import TargetDatabase
 from calibration.targets import Target, parse_constraint
 
 # -- options -----------------------------------------------------------------------------
@@ -81,6 +83,20 @@ def income(code, value, period=2022, *constraints, level=Level.DISTRICT):
     parsed = tuple(parse_constraint(c) for c in constraints)
     return Target(variable="adjusted_gross_income", level=level, code=code, constraints=parsed,
                   period=period, value=value)  # fmt: skip
+
+
+def test_a_selection_limits_the_targets_of_a_run(tmp_path):
+    """What is not selected has no part in the run; the database still has every total."""
+    options = RunOptions(select="include: [{variable: snap}, {geo_level: nation}]")
+    work = Workspace(tmp_path, toy.folder(), options)
+    found, _ = model_targets(work, tmp_path / "targets.db")
+    every, _ = model_targets(replace(work, options=RunOptions()), tmp_path / "all.db")
+    assert 0 < len(found) < len(every)
+    assert all(t.variable == "snap" or t.level is Level.NATION for t in found)
+    written = [TargetDatabase(tmp_path / name).read_periods() for name in ("targets.db", "all.db")]
+    assert written[0] == written[1]
+    with pytest.raises(PipelineError, match="select: a selection has no 'inclde'"):
+        RunOptions(select="inclde: []")
 
 
 def test_income_targets_are_those_of_the_widest_scope():

@@ -11,12 +11,17 @@ m_p. What a household adds to the target is then
 So a filer-only total takes the dollars of filing tax units and not those of another unit
 in the same household, while a household amount is taken whole if anybody qualifies.
 
-That is the one rule there is, "any member". Two other readings that a published figure may
-have cannot be asked for. *All members*: homes where everybody is under 65; here "age<65"
-takes every home with one such person. *Native entity*: the condition is on the counted
-unit itself; here a condition on another kind of unit reaches it through any one of its
-people, an SPM unit through the tax unit of one member. Write such a target so that this
-rule fits it, or leave it out.
+That is the rule of a plain constraint, "any member": "age<65" takes every home with one such
+person. A variable of the counted unit itself has one value for all members, so for it the
+rule is the condition on the unit, its *native entity*. What else a published figure may mean
+is written out, for any kind of unit, and is again a condition on a person:
+
+    all(household.age)<65                   everybody in the person's household is under 65
+    any(household.age)>=65                  somebody in it is 65 or over
+    all(spm_unit.tax_unit_is_filer)==1      all of the person's SPM unit are in filing tax units
+
+so that homes of two generations are "any(household.age)>=65, any(household.age)<18", which no
+condition on one person can say.
 
 Axes: people p and units e of a materialised dataset; the result has one number a
 household, shape (household,), float64.
@@ -70,7 +75,7 @@ def engine_outputs(signatures: Iterable[Signature], engine: Engine) -> list[str]
     """
     names = set()
     for variable, constraints in signatures:
-        names |= {c.variable for c in constraints}
+        names |= {c.reads for c in constraints}
         if not variable.endswith(COUNT_SUFFIX):
             names.add(variable)
     return sorted(name for name in names if require(engine, name).name in engine.outputs)
@@ -89,12 +94,31 @@ def qualifying_persons(
     constraints : iterable of Constraint
     engine : Engine
         Says which entity a simulated variable belongs to.
+
+    Raises
+    ------
+    TargetError
+        If a constraint does not fit its variable, or is over a unit that there is not.
     """
     mask = np.ones(dataset.size(PERSON), dtype=bool)
     for constraint in constraints:
-        column, entity = _column(dataset, values, constraint.variable, engine)
-        mask &= constraint.holds(dataset.to_person(column, entity))
+        column, entity = _column(dataset, values, constraint.reads, engine)
+        held = constraint.holds(dataset.to_person(column, entity))
+        mask &= held if constraint.over is None else _over_unit(dataset, held, constraint)
     return mask
+
+
+def _over_unit(
+    dataset: Dataset, held: NDArray[np.bool_], constraint: Constraint
+) -> NDArray[np.bool_]:
+    """Tell for each person whether a condition holds for all or any of a unit, (person,)."""
+    quantifier, entity = constraint.over or ("", "")
+    if entity not in dataset.tables or entity == PERSON:
+        groups = ", ".join(name for name in dataset.tables if name != PERSON)
+        raise TargetError(f"constraint {constraint} is over {entity!r}; there are {groups}")
+    if quantifier == "any":
+        return dataset.to_person(dataset.any_in(entity, held), entity)
+    return ~dataset.to_person(dataset.any_in(entity, ~held), entity)
 
 
 def household_values(

@@ -75,7 +75,7 @@ def evaluate_file(
     for name, values in columns.items():
         tables.setdefault(entity_of[name], {})[name] = values
     asked = {t["variable"] for t in targets.values()}
-    asked |= {variable for t in targets.values() for variable, _, _ in t["constraints"]}
+    asked |= {_parts(text)[-1] for t in targets.values() for text, _, _ in t["constraints"]}
     outputs = sorted(name for name in asked if name in engine.outputs)
     columns |= engine.simulate(Dataset(period, tables), outputs, period)
     entity_of |= {name: engine.outputs[name].entity for name in outputs}
@@ -88,12 +88,18 @@ def _evaluate_target(
 ) -> float:
     """Sum one target over a file: weight times value over the units that qualify."""
     qualifies = np.ones(len(columns["person_id"]), dtype=bool)
-    for variable, comparison, value in target["constraints"]:
+    for text, comparison, value in target["constraints"]:
+        quantifier, unit, variable = _parts(text)
         of_person = columns[variable]
         if (owner := entity_of[variable]) != "person":
             of_person = of_person[units.row_of_person(owner)]
         wanted = value if of_person.dtype.kind == "U" else _number(value)
-        qualifies &= _COMPARE[comparison](of_person, wanted)
+        held = _COMPARE[comparison](of_person, wanted)
+        if quantifier:
+            ids = columns[f"person_{unit}_id"]
+            some = quantifier == "any"
+            held = np.isin(ids, ids[held if some else ~held], invert=not some)
+        qualifies &= held
     entity = target["entity"]
     weight = units.weight(entity)
     value = np.ones(len(weight)) if target["count"] else columns[target["variable"]]
@@ -102,6 +108,12 @@ def _evaluate_target(
     else:
         taken = np.isin(columns[f"{entity}_id"], columns[f"person_{entity}_id"][qualifies])
     return math.fsum(np.asarray(value, dtype=np.float64)[taken] * weight[taken])
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Split "all(household.age)" into its three words; of a plain name the first two are empty."""
+    head, _, inside = text.rstrip(")").partition("(")
+    return (head, *inside.split(".")) if inside else ("", "", head)  # pyright: ignore[reportReturnType]
 
 
 def _number(text: str) -> float:

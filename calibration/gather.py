@@ -164,7 +164,7 @@ def _route(clones: Clones, signature: Signature) -> Route:
     if isinstance(engine, Translates):
         return Route(Way.COLUMN, ("columns of the engine's own",))
     variable, constraints = signature
-    read = {variable} | {constraint.variable for constraint in constraints}
+    read = {variable} | {constraint.reads for constraint in constraints}
     for name in sorted(read & set(engine.outputs)):
         if not engine.outputs[name].inputs:
             return Route(Way.COLUMN, (f"{name}, which declares nothing",))

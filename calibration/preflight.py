@@ -118,7 +118,7 @@ def _check_kinds(target: Target, engine: Engine) -> None:
     if not target.is_count and require(engine, target.variable).kind == "str":
         raise TargetError(f"{target.name}: {target.variable} is text; only numbers add up")
     for constraint in target.constraints:
-        textual = require(engine, constraint.variable).kind == "str"
+        textual = require(engine, constraint.reads).kind == "str"
         constraint.holds(np.array([""]) if textual else np.zeros(1))
 
 
@@ -132,7 +132,7 @@ def _inputs_read(engine: Engine, targets: list[Target]) -> dict[str, Variable]:
     anchored = [p for p in programmes if p.anchor in anchors]
     named = {INCOME, *(p.eligible for p in anchored)}
     for target in targets:
-        named |= {c.variable for c in target.constraints}
+        named |= {c.reads for c in target.constraints}
         named |= set() if target.is_count else {target.variable}
     read = set(anchors)
     for name in named:

@@ -386,7 +386,7 @@ def check_known(
     TargetError
         Naming the target, the variable and its near matches.
     """
-    named = [c.variable for c in target.constraints]
+    named = [c.reads for c in target.constraints]
     if not target.is_count:
         named.append(target.variable)
     for name in named:

@@ -71,7 +71,10 @@ _COMPARE: Mapping[Operation, Callable[[Any, Any], Any]] = {
     Operation.GT: np.greater,
     Operation.LT: np.less,
 }
-_PATTERN = re.compile(r"\s*(\w+)\s*(==|!=|>=|<=|>|<)\s*([^\s=<>!,;\[\]][^\s,;\[\]]*)\s*")
+_OVER = re.compile(r"(all|any)\((\w+)\.(\w+)\)")
+_PATTERN = re.compile(
+    r"\s*(\w+|(?:all|any)\(\w+\.\w+\))\s*(==|!=|>=|<=|>|<)\s*([^\s=<>!,;\[\]][^\s,;\[\]]*)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,6 +84,8 @@ class Constraint:
     Parameters
     ----------
     variable : str
+        A name; or all(unit.name), any(unit.name), for a condition on all or any members of a
+        person's unit (`calibration.constraints`).
     operation : Operation
     value : str
         As written. It is compared as text with a variable that holds text, so that
@@ -93,6 +98,18 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.variable}{self.operation}{self.value}"
+
+    @property
+    def over(self) -> tuple[str, str] | None:
+        """For "all(household.age)" the pair "all", "household"; None for a plain variable."""
+        match = _OVER.fullmatch(self.variable)
+        return None if match is None else (match[1], match[2])
+
+    @property
+    def reads(self) -> str:
+        """The variable that is compared: for "all(household.age)" it is age."""
+        match = _OVER.fullmatch(self.variable)
+        return self.variable if match is None else match[3]
 
     @property
     def number(self) -> float | None:

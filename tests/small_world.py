@@ -181,6 +181,8 @@ _WHAT = [
     ("income_tax",),
     ("snap",),
     ("ssi", "age<80"),
+    ("household_count", "all(household.age)<65"),
+    ("spm_unit_count", "all(spm_unit.tax_unit_is_filer)==1", "any(tax_unit.card)==NONE"),
     ("rent", "medicaid_enrolled==True"),
     ("assigned_aca_ptc", "adjusted_gross_income>=16000", "adjusted_gross_income<48000"),
 ]

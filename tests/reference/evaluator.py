@@ -98,6 +98,12 @@ def household_totals(
 def meets(person: dict, condition: tuple[str, str, str], tables: dict, entity_of: dict) -> bool:
     """Tell whether a condition holds for a person or the unit the person belongs to."""
     name, comparison, wanted = condition
+    if "(" in name:
+        which, unit, inside = name.replace("(", " ").replace(".", " ").rstrip(")").split()
+        mine = person[f"person_{unit}_id"]
+        members = [p for p in tables["person"].values() if p[f"person_{unit}_id"] == mine]
+        held = [meets(p, (inside, comparison, wanted), tables, entity_of) for p in members]
+        return all(held) if which == "all" else any(held)
     entity = entity_of[name]
     unit = person if entity == "person" else tables[entity][person[f"person_{entity}_id"]]
     value = unit[name]

@@ -104,6 +104,61 @@ def test_a_units_value_is_that_of_each_of_its_members():
     assert added(family, "person_count", FILER, **ONLY_FIRST) == 2
 
 
+def test_all_and_any_members_of_a_unit():
+    """Every home with somebody under 65 is more than the homes where all are."""
+    assert added(ONE_UNIT, "household_count", "age<65") == 1
+    assert added(ONE_UNIT, "household_count", "all(household.age)<65") == 0
+    assert added(TWO_UNITS, "household_count", "all(household.age)<65") == 1
+    assert added(ONE_UNIT, "person_count", "any(household.age)>=65") == 2
+    assert added(ONE_UNIT, "person_count", "any(household.age)>=65", "age<65") == 1
+    both = "any(household.age)>=70", "any(household.age)<40"
+    assert added(ONE_UNIT, "household_count", *both) == 1
+    assert added(ONE_UNIT, "household_count", "age>=70", "age<40") == 0
+
+
+@pytest.mark.parametrize("entity", ["household", "tax_unit", "spm_unit", "family"])
+def test_all_members_of_every_kind_of_unit(entity):
+    """Two units of two: of one all are under 65, of the other one is not."""
+    people = {"age": [70.0, 30.0, 30.0, 5.0]}
+    made = household(people, [0, 0, 1, 1], [0, 0, 1, 1])
+    ids = {"person_family_id": np.array([0, 0, 1, 1])}
+    made = Dataset(2024, {
+        **{e: dict(t) for e, t in made.tables.items()},
+        "person": dict(made.person) | ids,
+        "family": {"family_id": np.array([0, 1])},
+    }).check()  # fmt: skip
+    whole, some = (0, 1) if entity == "household" else (1, 2)
+    assert added(made, f"{entity}_count", "age<65") == some
+    assert added(made, f"{entity}_count", f"all({entity}.age)<65") == whole
+    assert added(made, "person_count", f"all({entity}.age)<65") == 2 * whole
+
+
+def test_units_of_another_kind_are_asked_for_by_name():
+    """An SPM unit of a filing and another tax unit: through any member, and through all."""
+    one_file = {"tax_unit_is_filer": [True, False]}
+    assert added(TWO_UNITS, "spm_unit_count", FILER, **one_file) == 1
+    assert added(TWO_UNITS, "spm_unit_count", f"all(spm_unit.{FILER[:-3]})==1", **one_file) == 0
+    both = {"tax_unit_is_filer": [True, True]}
+    assert added(TWO_UNITS, "spm_unit_count", f"all(spm_unit.{FILER[:-3]})==1", **both) == 1
+
+
+def test_a_condition_on_the_counted_unit_itself_needs_no_words():
+    """Its members all have its value, so any and all are the unit's own."""
+    for scope in (
+        FILER,
+        "all(tax_unit.tax_unit_is_filer)==1",
+        "any(tax_unit.tax_unit_is_filer)==1",
+    ):
+        assert added(TWO_UNITS, "tax_unit_count", scope, **ONLY_FIRST) == 1
+
+
+@pytest.mark.parametrize("entity", ["person", "dog"])
+def test_a_condition_over_what_is_no_unit_is_an_error(entity):
+    """The units that there are, are listed."""
+    with pytest.raises(TargetError, match=f"is over '{entity}'; there are household, tax_unit"):
+        added(TWO_UNITS, "person_count", f"all({entity}.age)<65")
+
+
 def test_constraints_on_text():
     """Text compares as text."""
     cards = household({"card": ["NONE", "CITIZEN", "NONE"]}, [0, 0, 1])

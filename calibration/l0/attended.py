@@ -6,7 +6,8 @@
 Ctrl-C in the middle of an update would leave moments of two epochs. With a path for a
 checkpoint the signal therefore only raises a flag; the loop pauses after its epoch, the state
 is written, and KeyboardInterrupt goes on with a message that says where. A second Ctrl-C does
-not wait. Without a path, or outside the main thread, signals are left alone.
+not wait. Without a path, outside the main thread, or where the signal is ignored, as for a job
+that a shell runs in the background, signals are left alone.
 
 A bar appears on standard error once a fit has run for two seconds, if that is a terminal.
 Neither changes a bit of the result.
@@ -52,7 +53,7 @@ class Attended:
 
     def __enter__(self) -> Self:
         self._run.after_epoch = self._after
-        if self._path is not None and threading.current_thread() is threading.main_thread():
+        if self._path is not None and _interruptible():
             self._before = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
@@ -98,6 +99,11 @@ class Attended:
         if self._task is None or self._bar.tasks[self._task].description != phase:
             self._task = self._bar.add_task(phase, total=total, note="")
         self._bar.update(self._task, completed=epoch, note=f"{epoch:,} of {total:,} epochs")
+
+
+def _interruptible() -> bool:
+    in_main = threading.current_thread() is threading.main_thread()
+    return in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def _bar() -> Any:

@@ -33,6 +33,14 @@ def ctrl_c(phase, epoch, times=1):
     return observe
 
 
+@pytest.fixture(autouse=True)
+def foreground():
+    """Let Ctrl-C interrupt, as in a shell's foreground: in its background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("where", [("gates", 20), ("refit", 30)])
 @pytest.mark.parametrize("how", [{}, {"compiled": True}, {"device": "cpu"}])
 def test_ctrl_c_leaves_a_checkpoint_and_says_where(where, how, tmp_path):
@@ -59,6 +67,14 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
         fit_l0(**given(), observe=ctrl_c("gates", 20))
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
+    """A fit in a shell's background is not for the keyboard to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fit = fit_l0(**given(), observe=ctrl_c("gates", 20), checkpoint=tmp_path / "fit.npz")
+    assert fit.status is not Status.PAUSED
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_fit_that_an_observer_pauses_leaves_its_checkpoint(tmp_path):

@@ -117,32 +117,38 @@ def test_a_record_that_moved_is_noticed():
 
 
 @pytest.mark.parametrize(
-    ("constraints", "follows"),
+    ("constraints", "once_for"),
     [
-        ((), True),
-        (("age>=65",), True),
-        (("state_fips==37",), False),  # a place
-        (("takes_up_ssi_if_eligible==1",), False),  # a draw of the clone
-        (("rent>0",), False),  # one value for each state
-        (("ssi>0",), False),  # an output that reads takeup
+        ((), "record"),
+        (("age>=65",), "record"),
+        (("state_fips==37",), "record and state"),
+        (("rent>0",), "record and state"),  # one value for each state
+        (("takes_up_ssi_if_eligible==1",), "clone"),  # a draw of the clone
+        (("ssi>0",), "clone"),  # an output that reads takeup
     ],
 )
-def test_clones_take_over_values_only_if_nothing_depends_on_the_place(
-    monkeypatch, constraints, follows
-):
-    """Each record is simulated once then; otherwise every clone is; X is the same bits."""
+def test_what_nothing_of_the_place_changes_is_simulated_once(monkeypatch, constraints, once_for):
+    """For a record, a record in a state, or every clone, and X has the same bits."""
     state = toy.after("matrix")
     targets = [everybody(Level.NATION, 0, *constraints), everybody(Level.STATE, 37, *constraints)]
+    geography = state.geography
+    record = np.arange(geography.n_columns) % geography.n_records  # column = clone * R + record
+    joined = set(zip(record.tolist(), geography.state.tolist(), strict=True))
+    expected = {
+        "record": geography.n_records,
+        "record and state": len(joined),
+        "clone": geography.n_columns,
+    }
     seen = []
     real = matrix_builder.simulate_columns
 
-    def count(clones, columns, signatures):
+    def count(clones, columns, signatures, **how):
         seen.append(len(columns))
-        return real(clones, columns, signatures)
+        return real(clones, columns, signatures, **how)
 
     monkeypatch.setattr(matrix_builder, "simulate_columns", count)
     X = build_matrix(state.clones, targets, w0=state.matrix.w0, chunk=17).X
-    assert sum(seen) == (state.geography.n_records if follows else state.geography.n_columns)
+    assert sum(seen) == expected[once_for]
     slow = build_matrix(state.clones, targets, w0=state.matrix.w0, gather=False).X
     assert X.nnz > 0
     for part in ("data", "indices", "indptr"):

@@ -117,7 +117,7 @@ serve: .stamps/wheel
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 slow: .stamps/wheel
-	$(BIN)/pytest -m slow tests/unit tests/property tests/docs tests/site
+	$(BIN)/pytest -n 2 --dist loadfile -m slow tests/unit tests/property tests/docs tests/site
 
 # The real engines, in an environment of their own: without them everything else must work.
 .stamps/engines-env: constraints.txt .stamps/engine-requirements.txt | check-python

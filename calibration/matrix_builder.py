@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,12 +34,14 @@ from calibration.errors import MatrixError
 from calibration.gather import Way, inhabited, residents, routes, served
 from calibration.matrix import CalibrationMatrix
 from calibration.measures import Measures, check_rows, place, scatter
+from calibration.sharing import Shared, shared
 from calibration.targets import Signature, Target
 
 __all__ = ["build_matrix", "measure", "simulate_columns"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Part = NDArray[np.float32]  # values of one task, (signatures, columns)
 CHUNK = 25_000  # columns simulated at once; bounds memory, never changes a value
 
 
@@ -69,7 +72,8 @@ def build_matrix(
         same bits; by default where it serves all of them and needs fewer simulations.
     executor : concurrent.futures.Executor, optional
         Where chunks run; here, one after the other, by default. A worker finds the engine
-        by its name, and refuses one of another version.
+        by its name, and refuses one of another version. It reads records and geography from
+        a file in the folder for temporary files, once: see `calibration.sharing`.
     observe : callable, optional
         Called with (columns simulated, columns to simulate) after each chunk.
 
@@ -86,6 +90,8 @@ def build_matrix(
     EngineError, TakeupError, DatasetError, GeographyError, TargetError
         If a variable, a threshold, an input or a level is missing, or a measure stands in
         two spellings: a value that cannot be computed is an error, never a zero.
+    FileError
+        If workers have no folder for temporary files in common.
     """
     geography = clones.geography
     check_rows(targets)
@@ -125,14 +131,15 @@ def measure(
     long = [signature for signature in signatures if signature not in short]
     of_records = _record_tasks(clones, short, chunk)
     of_columns = _column_tasks(clones, long, chunk)
-    results = _results([*of_records, *of_columns], executor, observe)
-    made = []
-    if short:
-        states, table = _table(clones, short, zip(of_records, results, strict=False))
-        made.append(Measures.gather(short, table, states, clones.geography))
-    if long:
-        parts = ((task.columns, part) for task, part in zip(of_columns, results, strict=True))
-        made.append(Measures.collect(long, clones.geography.n_columns, parts))
+    tasks, made = [*of_records, *of_columns], []
+    with _running(clones, tasks, executor) as parts:
+        results = _watched(tasks, parts, observe)
+        if short:
+            states, table = _table(clones, short, zip(of_records, results, strict=False))
+            made.append(Measures.gather(short, table, states, clones.geography))
+        if long:
+            values = ((task.columns, part) for task, part in zip(of_columns, results, strict=True))
+            made.append(Measures.collect(long, clones.geography.n_columns, values))
     return Measures.merge(made)
 
 
@@ -192,17 +199,18 @@ def _name(clones: Clones, column: int, *, residents: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Some columns of some clones, or records as residents of a state, and what is wanted."""
+    """Some columns, or some records as residents of a state, and what is wanted of them."""
 
-    clones: Clones
     columns: Ints
     signatures: Sequence[Signature]
-    residents: bool = False
+    state: int | None = None
 
-    def values(self) -> NDArray[np.float32]:
+    def values(self, clones: Clones) -> Part:
         """Simulate, shape (signatures, columns)."""
-        of = self.clones, self.columns, self.signatures
-        return simulate_columns(*of, residents=self.residents)
+        if self.state is None:
+            return simulate_columns(clones, self.columns, self.signatures)
+        homes = residents(clones, self.state)
+        return simulate_columns(homes, self.columns, self.signatures, residents=True)
 
 
 def _record_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -> list[_Task]:
@@ -215,9 +223,8 @@ def _record_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -
     if not by_state:
         state, record = np.full(R, state[0]), np.arange(R)
     return [
-        _Task(of_state, columns, signatures, residents=True)
+        _Task(columns, signatures, code)
         for code in np.unique(state).tolist()
-        for of_state in [residents(clones, code)]
         for columns in _cut(record[state == code], chunk)
     ]
 
@@ -225,15 +232,14 @@ def _record_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -
 def _table(
     clones: Clones,
     signatures: Sequence[Signature],
-    parts: Iterable[tuple[_Task, NDArray[np.float32]]],
+    parts: Iterable[tuple[_Task, Part]],
 ) -> tuple[list[int], NDArray[np.float32]]:
     """Lay out values of the records by state, (S, M, R); 0 where no column needs one."""
     states = np.unique(clones.geography.state).tolist()
     R = clones.geography.n_records
-    found = {}
+    found: dict[int | None, Part] = {}
     for task, part in parts:
-        state = int(task.clones.geography.state[0])
-        table = found.setdefault(state, np.zeros((len(signatures), R), dtype=np.float32))
+        table = found.setdefault(task.state, np.zeros((len(signatures), R), dtype=np.float32))
         table[:, task.columns] = part
     if len(found) < len(states):  # no measure reads the state
         (only,) = found.values()
@@ -247,43 +253,43 @@ def _column_tasks(clones: Clones, signatures: Sequence[Signature], chunk: int) -
         return []
     state = clones.geography.state
     groups = [np.flatnonzero(state == code) for code in np.unique(state)]
-    return [_Task(clones, part, signatures) for group in groups for part in _cut(group, chunk)]
+    return [_Task(part, signatures) for group in groups for part in _cut(group, chunk)]
 
 
 def _cut(columns: Ints, chunk: int) -> list[Ints]:
     return [columns[i : i + chunk] for i in range(0, len(columns), chunk)]
 
 
-def _results(
+@contextmanager
+def _running(
+    clones: Clones, tasks: Sequence[_Task], executor: Executor | None
+) -> Iterator[Iterator[Part]]:
+    """Give the values of every task, in order, while the block lasts."""
+    if executor is None:
+        yield (task.values(clones) for task in tasks)
+        return
+    engine = clones.engine.name, clones.engine.version  # each process loads its own
+    with shared(replace(clones, engine=None)) as common:
+        futures = [executor.submit(_remote, common, engine, task) for task in tasks]
+        try:
+            yield (future.result() for future in futures)
+        finally:
+            for future in futures:
+                future.cancel()  # one that has not begun would not find what is shared
+
+
+def _remote(common: Shared[Clones], engine: tuple[str, str], task: _Task) -> Part:
+    return task.values(replace(common.get(), engine=load_engine(*engine)))
+
+
+def _watched(
     tasks: Sequence[_Task],
-    executor: Executor | None,
+    parts: Iterator[Part],
     observe: Callable[[int, int], None] | None,
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the values of every task, in order."""
+) -> Iterator[Part]:
     done, total = 0, sum(len(task.columns) for task in tasks)
-    for task, part in zip(tasks, _parts(tasks, executor), strict=True):
+    for task, part in zip(tasks, parts, strict=True):
         done += len(task.columns)
         if observe is not None:
             observe(done, total)
         yield part
-
-
-def _parts(tasks: Sequence[_Task], executor: Executor | None) -> Iterator[NDArray[np.float32]]:
-    if executor is None:
-        for task in tasks:
-            yield task.values()
-        return
-    futures = [
-        executor.submit(
-            _remote,
-            replace(task, clones=replace(task.clones, engine=None)),  # each process loads its own
-            (task.clones.engine.name, task.clones.engine.version),
-        )
-        for task in tasks
-    ]
-    for future in futures:
-        yield future.result()
-
-
-def _remote(task: _Task, engine: tuple[str, str]) -> NDArray[np.float32]:
-    return replace(task, clones=replace(task.clones, engine=load_engine(*engine))).values()

@@ -32,7 +32,7 @@ FOUNDATIONS = words("""
     errors files splitmix rng rng_numba provenance dataset geography crosswalk engines survey
     targets strata target_database constraints materialise takeup clones measures
     compact compact.factored compact.finest compact.grid compact.sheets compact.stored
-    matrix matrix_files h5_layout forest presorted qrf predictors imputer keeping
+    matrix matrix_files h5_layout forest presorted qrf predictors imputer keeping sharing
 """)
 
 ROOMS = {

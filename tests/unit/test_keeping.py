@@ -1,6 +1,6 @@
 """An executor that keeps results: nothing twice, nothing stale, nothing half."""
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -126,7 +126,7 @@ class _Lazy:
     def submit(self, *task):
         inner = self._inner
 
-        class Later:
+        class Later(Future):
             def result(self):
                 return inner.submit(*task).result()
 

@@ -36,10 +36,11 @@ FOUNDATIONS = words("""
 """)
 
 ROOMS = {
-    "engine": words("""engines.toy engines.toy.benefits engines.toy.deductions engines.toy.income
-                 engines.toy.inputs engines.toy.local_tax engines.toy.marketplace
-                 engines.toy.medicaid engines.toy.parameters engines.toy.rule engines.toy.snap
-                 engines.toy.ssi engines.toy.tax engines.toy.tax_credits engines.taxcalc
+    "engine": words("""engines.toy engines.toy.benefits engines.toy.deductions
+                 engines.toy.expenditures engines.toy.income engines.toy.inputs
+                 engines.toy.local_tax engines.toy.marketplace engines.toy.medicaid
+                 engines.toy.parameters engines.toy.rule engines.toy.snap engines.toy.ssi
+                 engines.toy.tax engines.toy.tax_credits engines.taxcalc
                  engines.taxcalc.units engines.taxcalc.variables engines.policyengine
                  engines.policyengine.checking engines.policyengine.dependencies
                  engines.policyengine.model engines.policyengine.translation

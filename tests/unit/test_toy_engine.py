@@ -6,7 +6,7 @@ run on 2026-11-22 on the same people. Monthly programs are its January times twe
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
@@ -874,6 +874,82 @@ def test_a_published_fraction_keeps_its_digits():
 def test_states_have_positions_by_their_letters():
     """AK, CA, DC, NC, UT are 0 to 4, in any shape."""
     assert state_index(np.array([[49, 2], [37, 11]])).tolist() == [[4, 0], [3, 2]]
+
+
+# -- tax expenditures --------------------------------------------------------------------
+
+SUFFIX = "_tax_expenditure"
+DEDUCTIONS = [n.removesuffix(SUFFIX) for n in ENGINE.outputs if n.endswith(SUFFIX)]
+UTAH = {"county": "49035", "zip_code": "84101"}
+
+
+@pytest.mark.parametrize(
+    ("deduction", "someone", "saved"),
+    [
+        # 20,000 itemized instead of 14,600 standard, at 22 %
+        ("charitable_deduction",
+         alone(40, **UTAH, employment_income=100_000, charitable_cash_donations=20_000),
+         0.22 * (20_000 - 14_600)),
+        # less than the standard deduction anyway
+        ("charitable_deduction",
+         alone(40, **UTAH, employment_income=100_000, charitable_cash_donations=10_000), 0),
+        # North Carolina's tax is 4.5 % of 20,000 - 12,750 higher without the gifts, but then
+        # nothing is itemized: 20,000 + 3,600 of state tax against 14,600
+        ("charitable_deduction",
+         alone(40, employment_income=100_000, charitable_cash_donations=20_000),
+         0.22 * (23_600 - 14_600)),
+        # 12,000 of property tax, capped; with 8,000 of gifts that is 18,000 against 14,600
+        ("salt_deduction",
+         alone(40, **UTAH, employment_income=100_000, charitable_cash_donations=8_000,
+               real_estate_taxes=12_000),
+         0.22 * (18_000 - 14_600)),
+        # a fifth of 50,000 less half the self-employment tax and 14,600, at 12 %
+        ("qualified_business_income_deduction",
+         alone(40, **UTAH, self_employment_income=50_000),
+         0.12 * 0.2 * (50_000 * (1 - 0.9235 * 0.153 / 2) - 14_600)),
+    ],
+)  # fmt: skip
+def test_an_expenditure_by_hand(deduction, someone, saved):
+    """The rate times what is deducted beyond what would be deducted otherwise."""
+    assert one(someone, f"{deduction}{SUFFIX}") == pytest.approx(saved, abs=1e-6)
+
+
+def crowd() -> Dataset:
+    """Make many people with some of every amount, some of them losses."""
+    rng = np.random.default_rng(1)
+    amounts = [name for name, v in INPUTS.items() if v.unit == "USD/year" and v.entity == "person"]
+    places = [("37183", "27601"), ("06037", "90012"), ("49035", "84101"), ("11001", "20001")]
+    people = []
+    for i in range(400):
+        size = np.exp(rng.uniform(5, 13, len(amounts))) * (rng.random(len(amounts)) < 0.4)
+        has = dict(zip(amounts, size, strict=True))
+        has["self_employment_income"] *= rng.choice([-1, 1, 1])
+        county, zip_code = places[i % len(places)]
+        people.append(alone(rng.integers(18, 90), county, zip_code, **has))
+    return dataset(*people)
+
+
+@pytest.mark.parametrize("deduction", DEDUCTIONS)
+def test_an_expenditure_is_the_difference_of_two_laws(deduction):
+    """An engine whose law lacks the deduction takes that much more, bit for bit."""
+    other = ToyEngine()
+    gone = replace(ENGINE.rules[deduction], compute=lambda view: np.zeros(len(view.size())))
+    other.rules = {**ENGINE.rules, deduction: gone}
+    data = crowd()
+    names = ["income_tax", f"{deduction}{SUFFIX}"]
+    law, saved = simulate(data, *names).values()
+    (reform,) = other.simulate(data, ["income_tax"], YEAR).values()
+    np.testing.assert_array_equal(saved, reform - law)
+    assert (saved > 1).sum() > 20
+    together = simulate(data, *ENGINE.outputs)
+    for name, values in zip(names, (law, saved), strict=True):
+        np.testing.assert_array_equal(values, together[name])
+
+
+@pytest.mark.parametrize("deduction", DEDUCTIONS)
+def test_no_deduction_costs_anybody(deduction):
+    """Whoever loses a deduction pays as much as before, or more."""
+    assert simulate(crowd(), f"{deduction}{SUFFIX}")[f"{deduction}{SUFFIX}"].min() > -1e-8
 
 
 # -- rules -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ calibration must cope with: outputs that depend on the state, on the county and 
 code, on takeup flags of three entities, and on each other (SNAP counts SSI and TANF, Medicaid
 bars the premium tax credit, refundable credits decide who files).
 
-    inputs -> income -> deductions -> tax, tax_credits, local_tax
+    inputs -> income -> deductions -> tax, tax_credits, local_tax -> expenditures
     inputs -> ssi -> benefits, snap, medicaid -> marketplace
 
 Rules are declared one variable at a time; numbers come from `parameters.csv`, each with its
@@ -29,6 +29,7 @@ from calibration.engines import Variable
 from calibration.engines.toy import (
     benefits,
     deductions,
+    expenditures,
     income,
     local_tax,
     marketplace,
@@ -40,7 +41,7 @@ from calibration.engines.toy import (
 )
 from calibration.engines.toy.inputs import INPUTS
 from calibration.engines.toy.parameters import Parameters
-from calibration.engines.toy.rule import Rule, Run, View
+from calibration.engines.toy.rule import Rule, Run
 from calibration.errors import EngineError, near
 
 __all__ = ["ENGINE", "ToyEngine"]
@@ -71,7 +72,8 @@ class ToyEngine:
         self.parameters = Parameters.load()
         tax_rules = (*income.RULES, *deductions.RULES, *tax_credits.RULES, *tax.RULES)
         benefit_rules = (*ssi.RULES, *benefits.RULES, *snap.RULES, *medicaid.RULES)
-        declared = (*tax_rules, *local_tax.RULES, *benefit_rules, *marketplace.RULES)
+        other_rules = (*local_tax.RULES, *marketplace.RULES, *expenditures.RULES)
+        declared = (*tax_rules, *benefit_rules, *other_rules)
         self.rules: Mapping[str, Rule] = MappingProxyType(_in_order(declared))
         self.inputs: Mapping[str, Variable] = INPUTS
         self.outputs: Mapping[str, Variable] = MappingProxyType(_variables(self.rules))
@@ -105,14 +107,12 @@ class ToyEngine:
         for name in wanted:
             if name not in self.outputs:
                 self._refuse(name)
-        run = Run(dataset, self.parameters, self._entity_of)
         steps = self._steps(wanted)
+        run = Run(dataset, self.parameters, self._entity_of, steps)
         for name in sorted({need for step in steps for need in step.needs} & set(self.inputs)):
             run.values[name] = _column(dataset, self.inputs[name])
         for step in steps:
-            values = step.compute(View(run, step))
-            values.flags.writeable = False  # rules share values; none may change another's
-            run.values[step.name] = values
+            run.compute(step)
         return {name: run.values[name] for name in wanted}
 
     def _entity_of(self, name: str) -> str:

@@ -57,26 +57,33 @@ def _charitable_deduction(view: View) -> Array:
 
 @rule(
     entity="tax_unit",
-    needs=(
-        "filing_status",
-        "charitable_deduction",
-        "state_income_tax",
-        "deductible_mortgage_interest",
-        "real_estate_taxes",
-    ),
+    needs=("filing_status", "state_income_tax", "real_estate_taxes"),
+    label="deduction for state and local taxes",
+    source="26 U.S.C. 164(a), (b)(6)",
+)
+def _salt_deduction(view: View) -> Array:
+    """Allow property tax and state income tax up to the cap.
+
+    Simplified: no sales taxes (164(b)(5)), and state income tax only where the engine
+    computes it.
+    """
+    taxes = view.sum(view.people("real_estate_taxes")) + view["state_income_tax"]
+    return np.minimum(taxes, view.by_status("salt_cap"))
+
+
+@rule(
+    entity="tax_unit",
+    needs=("charitable_deduction", "salt_deduction", "deductible_mortgage_interest"),
     label="itemized deductions",
     source="26 U.S.C. 163(h), 164, 170",
 )
 def _itemized_taxable_income_deductions(view: View) -> Array:
-    """Add up mortgage interest, state and local taxes up to the cap, and gifts.
+    """Add up mortgage interest, state and local taxes, and gifts.
 
-    Simplified: no sales taxes (164(b)(5)), no medical expenses (213), and state income tax
-    only where the engine computes it.
+    Simplified: no medical expenses (213).
     """
-    taxes = view.sum(view.people("real_estate_taxes")) + view["state_income_tax"]
-    taxes = np.minimum(taxes, view.by_status("salt_cap"))
     interest = view.sum(view.people("deductible_mortgage_interest"))
-    return interest + taxes + view["charitable_deduction"]
+    return interest + view["salt_deduction"] + view["charitable_deduction"]
 
 
 @rule(

@@ -15,7 +15,7 @@ itself, with `sum`, `count` or `any`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,17 +70,43 @@ class Run:
     parameters : Parameters
     entity_of : callable from str to str
         Entity of a variable.
+    steps : sequence of Rule
+        What it computes, each after the rules that it reads.
     """
 
     def __init__(
-        self, dataset: Dataset, parameters: Parameters, entity_of: Callable[[str], str]
+        self,
+        dataset: Dataset,
+        parameters: Parameters,
+        entity_of: Callable[[str], str],
+        steps: Sequence[Rule] = (),
     ) -> None:
         self.dataset = dataset
         self.parameters = parameters
         self.entity_of = entity_of
+        self.steps = steps
         self.values: dict[str, Array] = {}
         self._projected: dict[tuple[str, str], Array] = {}
         self._state: dict[str, NDArray[np.int64]] = {}
+
+    def compute(self, step: Rule) -> None:
+        """Compute a variable from those that are there."""
+        values = step.compute(View(self, step))
+        values.flags.writeable = False  # rules share values; none may change another's
+        self.values[step.name] = values
+
+    def without(self, variable: str, wanted: str) -> Run:
+        """Compute again, up to a wanted variable, what reads another one, as if that were 0."""
+        other = Run(self.dataset, self.parameters, self.entity_of, self.steps)
+        other.values = self.values | {variable: np.zeros_like(self.values[variable])}
+        moved = {variable}
+        for step in self.steps:
+            if step.name != variable and moved.intersection(step.needs):
+                other.compute(step)
+                moved.add(step.name)
+            if step.name == wanted:
+                break
+        return other
 
     def on(self, name: str, entity: str) -> Array:
         """Give a variable on the rows of an entity.
@@ -144,6 +170,12 @@ class View:
         """Give a variable on the rows of the persons, shape (person,)."""
         self._check(name)
         return self._run.on(name, PERSON)
+
+    def without(self, variable: str, wanted: str) -> Array:
+        """Give what a variable would be if another one were 0, on the rows of the rule's entity."""
+        self._check(variable)
+        self._check(wanted)
+        return self._run.without(variable, wanted).on(wanted, self._rule.entity)
 
     def add(self, *names: str) -> NDArray[np.float64]:
         """Add up variables of a person, in the order given, shape (person,)."""

@@ -9,8 +9,8 @@ them finish in order:
     E_hd = Exp(seed, household_id, d) / m_hd,     clone c goes to the (c+1)-th smallest E_hd
 
 While N <= D no record stands twice in one district, by construction. Beyond D districts
-the race starts again with new times, whole rounds of D, and blocks already used in a
-district are not used again. Within a district the block is drawn by population.
+the race starts again with new times, whole rounds of D. In which block of a district a
+record lives, another one each round, `calibration.blocks` draws by population.
 
 Mass m_hd is the district's share of the population, or, for a record in the top decile
 of income, its share of the income target: rich households are put where income is.
@@ -24,8 +24,8 @@ with pi_hd the expected number of the record's columns in d, and a_d such that t
 persons of a district add up to its population. pi_hd = 1 - exp(-tau_h m_hd) with tau_h
 from sum_d pi_hd = N, an approximation for large D (Rosen 1972).
 
-Axes: records h in [0, R), clones c in [0, N), districts d in [0, D), blocks b in [0, B),
-columns j = c * R + h. A clone depends on (seed, household_id, clone) alone.
+Axes: records h in [0, R), clones c in [0, N), districts d in [0, D), columns
+j = c * R + h. A clone depends on (seed, household_id, clone) alone.
 
 Source: Rosen 1972, doi:10.1214/aoms/1177692692 (successive sampling); Efraimidis and
 Spirakis 2006, doi:10.1016/j.ipl.2005.11.003 (the exponential race).
@@ -38,11 +38,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.blocks import Blocks
 from calibration.crosswalk import Crosswalk, GeographyAssignment
 from calibration.dataset import HOUSEHOLD, Dataset
 from calibration.errors import GeographyError
 from calibration.geography import Level
-from calibration.rng import exponential, uniform
+from calibration.rng import exponential
 
 __all__ = [
     "Mass",
@@ -188,13 +189,13 @@ def assign(
     n_clones = _clones_of(design, n_clones, len(mass.district))
     household_id = dataset.household["household_id"]
     _check_fit(mass, crosswalk, len(household_id))
-    blocks = _Blocks.of(crosswalk)
+    blocks = Blocks.of(crosswalk)
     clones: list[Ints] = []
     drawn: list[Ints] = []
     while len(clones) < n_clones:
         turn = len(drawn)
         order = race(seed, household_id, mass, turn)
-        drawn.append(_draw_blocks(seed, household_id, mass.district, blocks, drawn))
+        drawn.append(blocks.draw(seed, household_id, drawn))
         clones.extend(np.take_along_axis(drawn[turn], order, axis=1).T)  # D clones of (R,)
     block = blocks.code[np.concatenate(clones[:n_clones])]
     return GeographyAssignment.from_blocks(crosswalk, block, len(household_id), n_clones)
@@ -245,70 +246,6 @@ def _check_fit(mass: Mass, crosswalk: Crosswalk, n_records: int) -> None:
             f"only one of mass and crosswalk has district {other[0]:04d}; make the mass from "
             "this crosswalk"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """The blocks of a crosswalk, district by district, laid out on one scale of people.
-
-    Block b owns the stretch [begin[b], begin[b] + people[b]) of the scale; district d owns
-    the blocks first[d] to last[d].
-    """
-
-    code: Ints  # (B,)
-    people: Floats  # (B,)
-    begin: Floats  # (B,)
-    first: Ints  # (D,)
-    last: Ints  # (D,)
-
-    @classmethod
-    def of(cls, crosswalk: Crosswalk) -> _Blocks:
-        order = np.argsort(crosswalk.district, kind="stable")
-        people = crosswalk.population[order]
-        begin = np.concatenate([[0.0], np.cumsum(people)[:-1]])
-        end = np.cumsum(np.unique(crosswalk.district, return_counts=True)[1])
-        first = np.concatenate([[0], end[:-1]])
-        return cls(crosswalk.block[order], people, begin, first, end - 1)
-
-    def at(self, u: Floats, gone: list[Ints]) -> Ints:
-        """Turn uniforms into blocks of each district, those already `gone` left out.
-
-        u and each of `gone` have shape (R, D), as has the result: positions b.
-        """
-        final = self.begin[self.last] + self.people[self.last]
-        left = final - self.begin[self.first] - sum(self.people[b] for b in gone)
-        point = self.begin[self.first] + u * left
-        jumps = np.sort(np.array(gone, dtype=np.int64).reshape(len(gone), *u.shape), axis=0)
-        for b in jumps:  # the stretches that are gone close up, from the left
-            point = np.where(point >= self.begin[b], point + self.people[b], point)
-        found = np.searchsorted(self.begin, point, side="right") - 1
-        # A point next to the end of its district can round past it.
-        found = found.clip(self.first, self.last)
-        for b in jumps[::-1]:
-            found = np.where(found == b, found - 1, found)
-        return found
-
-
-def _draw_blocks(
-    seed: int, household_id: Ints, district: Ints, blocks: _Blocks, earlier: list[Ints]
-) -> Ints:
-    """Draw a block by population for every record and district, shape (R, D).
-
-    Whoever draws a block of an earlier round draws again, among the blocks that are left.
-    """
-    count = blocks.last - blocks.first + 1
-    if (count <= len(earlier)).any():
-        short = district[np.argmin(count)]
-        raise GeographyError(
-            f"district {short:04d} has {count.min()} blocks, too few for {len(earlier) + 1} "
-            "rounds of clones; use fewer clones"
-        )
-    of_draw = (seed, "block", household_id[:, None], district, len(earlier))
-    drawn = blocks.at(uniform(*of_draw, 0), [])
-    if earlier:
-        again = np.any([drawn == had for had in earlier], axis=0)
-        drawn = np.where(again, blocks.at(uniform(*of_draw, 1), earlier), drawn)
-    return drawn
 
 
 # -- initial weights -------------------------------------------------------------------

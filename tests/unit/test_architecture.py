@@ -47,7 +47,7 @@ ROOMS = {
                  engines.policyengine.variables"""),
     "puf": words("""puf_impute puf_variables stratify social_security retirement
               unemployment"""),
-    "clones": ["clone_and_assign", "own_state"],
+    "clones": ["blocks", "clone_and_assign", "own_state"],
     "sources": ["source_impute", "source_predictors"],
     "takeup": ["thresholds"],
     "targets": ["level_gaps", "published", "selection", "soi", "uprating"],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration import clone_and_assign
+from calibration import blocks, clone_and_assign
 from calibration.clone_and_assign import (
     Mass,
     assign,
@@ -296,7 +296,7 @@ def test_draws_at_the_ends_of_the_scale_stay_in_their_district(monkeypatch, u, p
     def uniform(*parts):
         return np.full(np.broadcast_shapes(*(np.shape(p) for p in parts)), u)
 
-    monkeypatch.setattr(clone_and_assign, "uniform", uniform)
+    monkeypatch.setattr(blocks, "uniform", uniform)
     crosswalk = land(*[people] * 9)
     mass = ordinary(np.ones(9), 4)
     block, district = blocks_of(crosswalk, mass, MANY[:4], 27)

@@ -24,7 +24,7 @@ undoes (2), (4), (5) and (6).
 A fit amplifies small differences, and where gates are undecided they choose the survivors.
 `calibration.l0.portable` and `calibration.l0.arguments` say how equal inputs still give equal bits
 on every machine, and `calibration.l0.compiled` why large fits give up as much: theirs are equal
-on one machine, whatever the number of threads.
+on one machine, whatever the number of threads and processes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ from calibration.l0.options import L0Options
 from calibration.l0.phases import run_gates, run_refit
 from calibration.l0.problem import Problem
 from calibration.l0.run import EpochStep, Run, Status, start_run
+from calibration.l0.shared import share
 from calibration.l0.state import Checkpoint
+from calibration.l0.strips import usable_threads
+from calibration.l0.team import Team
 
 __all__ = ["L0Fit", "finish", "fit_l0"]
 
@@ -135,6 +138,7 @@ def fit_l0(
     device: str | None = None,
     compiled: bool | None = None,
     threads: int | None = None,
+    distributed: bool = False,
 ) -> L0Fit:
     """Minimise the L0 objective: few columns with positive weights that meet the targets.
 
@@ -177,7 +181,11 @@ def fit_l0(
         bits on every machine.
     threads : int, optional
         How many threads share out the blocks of a compiled fit; they change no bit. By default
-        as many as processors.
+        as many as processors, divided among the processes on this machine.
+    distributed : bool
+        Whether the processes of `torch.distributed` share out the blocks; they change no bit.
+        Each calls with equal arguments and gets the whole fit (see `calibration.l0.team`); the
+        first of them writes the checkpoint.
 
     Returns
     -------
@@ -215,30 +223,39 @@ def fit_l0(
         raise FitError(
             f"compiled=True runs without PyTorch, but device is {device!r}; leave out one of them"
         )
-    if isinstance(resume, str | Path):
-        resume = Checkpoint.load(Path(resume))
-    problem = Problem.build(
-        X,
-        t,
-        w0=w0,
-        options=options,
-        column_key=column_key,
-        block=block,
-        group=group,
-        compiled=compiled if device is None else False,
-        threads=threads,
-    )
-    run = start_run(problem, options, noise=noise, resume=resume)
+    if device is not None and distributed:
+        raise FitError(f"processes share a fit on CPUs, but device is {device!r}; leave out one")
     path = None if checkpoint is None else Path(checkpoint)
-    with Attended(run, path):
-        if device is None:
-            status = run_gates(run, observe)
-        else:
-            status = run_device_gates(run, device, observe)
-        fit = finish(run, status, observe, device)
-    if path is not None and fit.checkpoint is not None:
-        fit.checkpoint.save(path)
+    with Team(distributed=distributed) as team:
+        if isinstance(resume, str | Path):
+            resume = Checkpoint.load(Path(resume))
+        problem = Problem.build(
+            X,
+            t,
+            w0=w0,
+            options=options,
+            column_key=column_key,
+            block=block,
+            group=group,
+            compiled=compiled if device is None else False,
+            threads=_threads(team) if threads is None else threads,
+        )
+        run = share(start_run(problem, options, noise=noise, resume=resume), team)
+        del problem
+        with Attended(run, path):
+            if device is None:
+                status = run_gates(run, observe)
+            else:
+                status = run_device_gates(run, device, observe)
+            fit = finish(run, status, observe, device)
+        if path is not None and fit.checkpoint is not None and team.rank == 0:
+            fit.checkpoint.save(path)
     return fit
+
+
+def _threads(team: Team) -> int | None:
+    """Give each of several processes its share of the processors."""
+    return None if team.size == 1 else max(1, usable_threads() // team.neighbours)
 
 
 def finish(
@@ -271,7 +288,8 @@ def finish(
         elif options.refit and device is not None:
             status, weights = device_refit(run, device, observe)
         else:
-            status = Status.GATED if kept.any() else Status.EMPTY
+            some = run.team.any(bool(kept.any()), "survivors")
+            status = Status.GATED if some else Status.EMPTY
     with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit these may be infinite
         loss, _ = problem.misfit(weights)
         estimates = problem.estimates(weights)

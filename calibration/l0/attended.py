@@ -68,8 +68,10 @@ class Attended:
             signal.signal(signal.SIGINT, self._before)
         if self._bar is not None:
             self._bar.stop()
-        if self._interrupted and self._path is not None and error is None:
-            self._run.checkpoint().save(self._path)
+        if error is None and self._run.team.any(self._interrupted) and self._path is not None:
+            checkpoint = self._run.checkpoint()
+            if self._run.team.rank == 0:
+                checkpoint.save(self._path)
             done = self._run.gates if self._run.refit is None else self._run.refit
             phase = "gates" if self._run.refit is None else "refit"
             raise KeyboardInterrupt(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from calibration import rng
 from calibration.l0.gates import gate_threshold
 from calibration.l0.run import Run
+from calibration.l0.shared import Shared
 from calibration.l0.state import DECAYS, Rates
 from calibration.l0.strips import Strips
 
@@ -33,7 +34,7 @@ __all__ = ["CompiledGates"]
 
 
 class CompiledGates:
-    """The gate phase of a run whose form is `Strips`.
+    """The gate phase of a run whose form is `Strips`, or one process's share of it.
 
     Parameters
     ----------
@@ -44,9 +45,10 @@ class CompiledGates:
     """
 
     def __init__(self, run: Run, rates: Rates) -> None:
-        if not isinstance(run.problem.form, Strips):
-            raise TypeError(f"{type(run.problem.form).__name__} is not a form for compiled loops")
-        self._run, self._rates, self._form = run, rates, run.problem.form
+        form = run.problem.form.own if isinstance(run.problem.form, Shared) else run.problem.form
+        if not isinstance(form, Strips):
+            raise TypeError(f"{type(form).__name__} is not a form for compiled loops")
+        self._run, self._rates, self._form = run, rates, form
         state, options = run.gates, run.options
         self._dtype = state.parameters.dtype
         self._spare = np.empty_like(state.parameters)
@@ -68,7 +70,7 @@ class CompiledGates:
         float
             The misfit at its sampled gates.
         """
-        loss, slope = self._run.problem.judge(self._form.from_pairs(self._partial))
+        loss, slope = self._run.problem.judge(self._run.problem.form.from_pairs(self._partial))
         self._values = self._form.to_pairs(slope).astype(self._dtype)
         return loss
 

@@ -1,6 +1,6 @@
 """X as a fit sees it: what it adds up, what it hands back, and which columns remain.
 
-    estimates(w)   y_i = sum_j X_ij w_j      = combine(sum over blocks b of partials(w)_b)
+    estimates(w)   y_i = sum_j X_ij w_j      = from_pairs(pair_sums(w))
     pull(v)        q_j = sum_i X_ij v_i
     touched(v)     sum of v_i over the rows i in which column j has an entry
     restrict(kept) the same rows, fewer columns
@@ -9,11 +9,12 @@ A fit asks nothing else of X, so any layout that answers these questions can be 
 module names the questions (`Form`) and gives the plain answer (`Entries`): one float64 for
 each nonzero, added by NumPy one after the other, with equal bits on every machine.
 
-Every column belongs to one of 64 blocks. `partials` adds each block on its own, in an order
-that the form fixes, and the blocks are added in block order. So whoever owns whole
+Every column belongs to one of 64 blocks. `pair_sums` adds each block on its own, in an order
+that the form fixes, and `from_pairs` adds the blocks in block order. So whoever owns whole
 blocks (a thread, a process) can compute their partial sums, and the total has equal bits
-however the blocks are shared out. Partial sums may be over finer rows than the targets,
-which `combine` then adds up: a factored matrix X = G Z adds Z by block and applies G once.
+however the blocks are shared out: `part` gives the form of some blocks, laid out as they are
+in the whole. Partial sums may be over finer rows than the targets, which `combine` then adds
+up: a factored matrix X = G Z adds Z by block and applies G once.
 
 Axes: rows i (T targets), columns j (C), finest rows f (F; T unless a form says otherwise),
 blocks b (64), entries e (nonzeros of X, sorted by block, row, column), pairs p (the
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import FitError
 
-__all__ = ["BLOCKS", "Entries", "Form", "keep_32_bits"]
+__all__ = ["BLOCKS", "Entries", "Form", "keep_32_bits", "share_out"]
 
 BLOCKS = 64
 """Number of blocks that columns are cut into, fixed so that sums never depend on it."""
@@ -61,16 +62,38 @@ class Form(Protocol):
         """Whether the gate phase runs in compiled loops, `calibration.l0.compiled`."""
         ...
 
-    def partials(self, weights: Floats) -> Floats:
-        """Give the sums of each block over the finest rows, (64, F), for weights (C,)."""
+    @property
+    def n_finest(self) -> int:
+        """F, the number of finest rows."""
+        ...
+
+    @property
+    def pair_row(self) -> Indices:
+        """Finest row of each pair, (P,)."""
+        ...
+
+    def pair_sums(self, weights: Floats) -> Floats:
+        """Give the partial sum of each pair, (P,), for weights (C,)."""
+        ...
+
+    def from_pairs(self, partial: Floats) -> Floats:
+        """Give X w (T,) for the partial sums (P,), added in block order."""
         ...
 
     def combine(self, total: Floats) -> Floats:
-        """Give X w (T,) for the blocks' sums, added in block order (F,)."""
+        """Give X w (T,) for sums over the finest rows (F,)."""
         ...
 
     def estimates(self, weights: Floats) -> Floats:
-        """Give X w (T,): `combine` of the sum of `partials`, in block order."""
+        """Give X w (T,): `from_pairs` of `pair_sums`."""
+        ...
+
+    def all_blocks(self, partial: Floats) -> Floats:
+        """Give sums of every block, (64,), for those with the blocks of this form alone."""
+        ...
+
+    def all_columns(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Give values of every column of the fit, for those of this form, (..., C)."""
         ...
 
     def pull(self, row_values: Floats) -> Floats:
@@ -96,6 +119,13 @@ class Form(Protocol):
         """Give the form of the columns `kept` (C,), in the same order."""
         ...
 
+    def part(self, lo: int, hi: int) -> tuple[Form, Indices]:
+        """Give the form of blocks lo to hi - 1, and where its columns stand in this one.
+
+        Partial sums and pulls of the part have the bits that the whole gives them.
+        """
+        ...
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays that say what X is, for a signature."""
         ...
@@ -112,7 +142,7 @@ class Entries:
     n_rows : int
     pairs : (E,) array of int64
         The (block, row) pair that each entry adds to.
-    pair_rows : (P,) array of int64
+    pair_row : (P,) array of int64
         Row of each pair.
     """
 
@@ -122,7 +152,7 @@ class Entries:
     block: Indices
     n_rows: int
     pairs: Indices
-    pair_rows: Indices
+    pair_row: Indices
 
     @classmethod
     def read(cls, X: Any, block: Indices) -> Entries:
@@ -182,13 +212,20 @@ class Entries:
         """No: every step is a call of NumPy."""
         return False
 
-    def partials(self, weights: Floats) -> Floats:
-        """Give the sums of each block; see `Form.partials`."""
-        partial = np.zeros((BLOCKS, self.n_rows))
-        first = np.searchsorted(self.pairs, np.arange(self.pair_rows.size))
-        owner = self.block[self.columns[first]]
-        partial[owner, self.pair_rows] = self._pair_sums(weights)
-        return partial
+    @property
+    def n_finest(self) -> int:
+        """F: the finest rows are the targets."""
+        return self.n_rows
+
+    def pair_sums(self, weights: Floats) -> Floats:
+        """Give the partial sums; see `Form.pair_sums`."""
+        products = weights.take(self.columns)
+        products *= self.values
+        return _scatter(self.pairs, products, self.pair_row.size)
+
+    def from_pairs(self, partial: Floats) -> Floats:
+        """Give X w for the partial sums; see `Form.from_pairs`."""
+        return _scatter(self.pair_row, partial, self.n_rows)
 
     def combine(self, total: Floats) -> Floats:
         """Give X w as it is: the finest rows are the targets."""
@@ -196,7 +233,15 @@ class Entries:
 
     def estimates(self, weights: Floats) -> Floats:
         """Give X w; see `Form.estimates`."""
-        return _scatter(self.pair_rows, self._pair_sums(weights), self.n_rows)
+        return self.from_pairs(self.pair_sums(weights))
+
+    def all_blocks(self, partial: Floats) -> Floats:
+        """Give them back: every block is here."""
+        return partial
+
+    def all_columns(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Give them back: every column is here."""
+        return values
 
     def pull(self, row_values: Floats) -> Floats:
         """Give the transpose of X times a vector; see `Form.pull`."""
@@ -233,14 +278,32 @@ class Entries:
             self.values[inside], self.rows[inside], columns, self.block[kept], self.n_rows
         )
 
+    def part(self, lo: int, hi: int) -> tuple[Entries, Indices]:
+        """Give the form of some blocks; see `Form.part`."""
+        inside = (self.block >= lo) & (self.block < hi)
+        return self.restrict(inside), np.flatnonzero(inside)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give values, columns and rows."""
         return {"values": self.values, "columns": self.columns, "rows": self.rows}
 
-    def _pair_sums(self, weights: Floats) -> Floats:
-        products = weights.take(self.columns)
-        products *= self.values
-        return _scatter(self.pairs, products, self.pair_rows.size)
+
+def share_out(block: Indices, owners: int) -> list[int]:
+    """Cut the blocks into runs of about equally many columns, one for each owner.
+
+    Parameters
+    ----------
+    block : (C,) array of int64
+    owners : int
+
+    Returns
+    -------
+    list of int
+        First block of each owner, and 64.
+    """
+    done = np.cumsum(np.bincount(block, minlength=BLOCKS))
+    wanted = done[-1] * np.arange(1, owners) / owners
+    return [0, *np.searchsorted(done, wanted).tolist(), BLOCKS]
 
 
 def keep_32_bits(x: Floats) -> Floats:

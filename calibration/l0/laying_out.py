@@ -126,7 +126,7 @@ def pairs(
         -1 for an empty pair.
     pair_block, pair_row : (P,) arrays of int64
     """
-    found = np.zeros((int(block[-1]) + 1, n_finest), dtype=np.bool_)
+    found = np.zeros((block.max(initial=-1) + 1, n_finest), dtype=np.bool_)
     _mark(start, rows, order, block, found)
     pair_of = np.full(found.shape, -1, dtype=np.int32)
     pair_of[found] = np.arange(np.count_nonzero(found))

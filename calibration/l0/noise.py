@@ -50,15 +50,19 @@ class GateNoise:
         The uniforms, if they were given as a table.
     keyed : bool
         Whether the uniforms are the keyed ones.
+    part : array of int64 or None
+        Columns of a process that holds only some; all by default.
     """
 
     draw: Callable[[int], Floats]
     table: Floats | None = None
     keyed: bool = False
+    part: NDArray[np.int64] | None = None
 
     def __call__(self, epoch: int) -> Floats:
         """Give the noise of an epoch."""
-        return self.draw(epoch)
+        noise = self.draw(epoch)
+        return noise if self.part is None else noise[self.part]
 
     def name(self) -> str:
         """Say in words which noise this is; equal words mean equal noise.
@@ -92,8 +96,8 @@ def keyed_noise(problem: Problem, options: L0Options) -> GateNoise:
         kept while they fit in 32 MB, for the next fit.
     """
     keys, seed = problem.column_key, options.seed
-    several = max(1, _CHUNK // keys.size)
-    room = max(1, _KEPT // (several * keys.size))
+    several = max(1, _CHUNK // max(1, keys.size))
+    room = max(1, _KEPT // (several * max(1, keys.size)))
     kept: dict[int, Floats] = {}
 
     def noise(epoch: int) -> Floats:

@@ -174,9 +174,9 @@ def history_row(
         data_loss,
         penalty,
         l2,
-        float(np.count_nonzero(gates)),
+        problem.total(gates > 0),
         expected,
-        float(np.count_nonzero((gates > 0) & (gates < 1))),
+        problem.total((gates > 0) & (gates < 1)),
         mass,
         mass * mass / squares if squares > 0 else 0.0,
     )

@@ -76,7 +76,7 @@ def run_gates(run: Run, observe: Observer | None = None) -> Status | None:
     gates = _gates(run, rates, extra)
     good = state.parameters
     with np.errstate(over="ignore", invalid="ignore"):  # caught below, as a loss
-        if state.epoch == 0 and not run.history and _log_gates(run, observe, extra):
+        if state.epoch == 0 and not run.history and run.team.any(_log_gates(run, observe, extra)):
             return Status.PAUSED
         while state.epoch < options.epochs:
             if not np.isfinite(gates.begin()):
@@ -86,7 +86,7 @@ def run_gates(run: Run, observe: Observer | None = None) -> Status | None:
             gates.end()
             logged = is_logged(state.epoch, options.epochs, options)
             told = logged and _log_gates(run, observe, extra)
-            if run.after_epoch("gates", state.epoch) or told:
+            if run.team.any(run.after_epoch("gates", state.epoch) or told):
                 return Status.PAUSED
         if not np.isfinite(run.history[-1][1]):
             state.parameters = good
@@ -111,7 +111,7 @@ def run_refit(run: Run, observe: Observer | None = None) -> tuple[Status, Floats
         0 outside the survivors.
     """
     weights, kept = run.median()
-    if not kept.any():
+    if not run.team.any(bool(kept.any()), "survivors"):
         return Status.EMPTY, weights
     inside, options = run.problem.restrict(kept), run.options
     controls = Controls.of(inside, options) if options.bounded else None
@@ -131,12 +131,12 @@ def run_refit(run: Run, observe: Observer | None = None) -> tuple[Status, Floats
             run.losses.append(now.loss)
             slope = now.gradient if controls is None else controls.inward(exp(theta), now.gradient)
             rest = now.loss - unavoidable
-            steep = 0.01 * float(np.abs(slope).sum())
+            steep = 0.01 * inside.total(np.abs(slope))
             if rest <= EXACT or steep <= options.refit_tolerance * rest:
                 status = Status.LOST_TARGETS if lost.size else Status.CONVERGED
                 break
             told = state.epoch > seen and tell_refit(run, observe)
-            if run.after_epoch("refit", state.epoch) or told:
+            if run.team.any(run.after_epoch("refit", state.epoch) or told):
                 status = Status.PAUSED
                 break
             if state.epoch == options.refit_epochs or not np.isfinite(now.loss):

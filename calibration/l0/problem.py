@@ -155,19 +155,20 @@ class Problem:
         """
         return self.form.pull(row_values)
 
-    def total(self, column_values: Floats) -> float:
+    def total(self, column_values: NDArray[Any]) -> float:
         """Add a vector over columns, in block order.
 
         Parameters
         ----------
-        column_values : (C,) array of float64
+        column_values : (C,) array of float64 or bool
 
         Returns
         -------
         float
         """
         partial = np.bincount(self.block, column_values, minlength=BLOCKS)
-        return float(np.add.accumulate(partial)[-1])
+        every = self.form.all_blocks(np.asarray(partial, dtype=np.float64))
+        return float(np.add.accumulate(every)[-1])
 
     def misfit(self, weights: Floats) -> tuple[float, Floats]:
         """Give the data loss and its gradient in the weights.
@@ -214,11 +215,13 @@ class Problem:
         Returns
         -------
         (C,) array
+            Of all columns, where this is a part of a problem.
         """
+        values = self.form.all_columns(column_values)
         if self.form.order is None:
-            return column_values
-        out = np.empty_like(column_values)
-        out[self.form.order] = column_values
+            return values
+        out = np.empty_like(values)
+        out[self.form.order] = values
         return out
 
     def restrict(self, kept: NDArray[np.bool_]) -> Problem:
@@ -232,11 +235,25 @@ class Problem:
         -------
         Problem
         """
+        return self.of_columns(self.form.restrict(kept), kept)
+
+    def of_columns(self, form: Form, which: NDArray[Any]) -> Problem:
+        """Give the problem of some columns, for their form.
+
+        Parameters
+        ----------
+        form : Form
+        which : (K,) array of int64 or (C,) array of bool
+
+        Returns
+        -------
+        Problem
+        """
         return self._with(
-            form=self.form.restrict(kept),
-            start=self.start[kept],
-            column_key=self.column_key[kept],
-            block=self.block[kept],
+            form=form,
+            start=self.start[which],
+            column_key=self.column_key[which],
+            block=self.block[which],
         )
 
     def lost_rows(self, kept: NDArray[np.bool_]) -> Indices:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,7 @@ from calibration.l0.options import L0Options
 from calibration.l0.portable import exp, log
 from calibration.l0.problem import Problem
 from calibration.l0.state import Adam, Checkpoint
+from calibration.l0.team import ALONE, Team
 
 __all__ = ["EpochStep", "Run", "Status", "start_run"]
 
@@ -121,6 +123,10 @@ class Run:
     losses: list[float] = field(default_factory=list)
     after_epoch: Callable[[str, int], bool] = _go_on
     """Called by the loops after each epoch, with phase and number; True pauses the fit."""
+    team: Team = ALONE
+    """Who shares out the columns; the arrays of this run are those of this process."""
+    signature: str = ""
+    """Of the problem of all columns, if this run has only some."""
 
     def median(self) -> tuple[Floats, NDArray[np.bool_]]:
         """Give gated weights exp(theta) z (C,) and the survivors (C,) of the gate phase.
@@ -134,13 +140,17 @@ class Run:
         return weights, gates > 0
 
     def checkpoint(self) -> Checkpoint:
-        """Copy the state."""
+        """Copy the state of all columns."""
+        refit = self.refit
+        if refit is not None:
+            _, kept = self.median()
+            refit = _whole(refit, self.problem, kept)
         return Checkpoint(
-            signature=self.problem.signature(),
+            signature=self.signature or self.problem.signature(),
             options=self.options,
-            gates=_copy(self.gates),
+            gates=_whole(self.gates, self.problem),
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
-            refit=None if self.refit is None else _copy(self.refit),
+            refit=refit,
             losses=np.array(self.losses, dtype=np.float64),
             compiled=self.problem.form.is_compiled,
             noise=self.noise.name() if self.gates.epoch < self.options.epochs else "",
@@ -198,3 +208,19 @@ def start_run(
 
 def _copy(state: Adam) -> Adam:
     return Adam(state.parameters.copy(), state.first.copy(), state.second.copy(), state.epoch)
+
+
+def _whole(state: Adam, problem: Problem, kept: NDArray[np.bool_] | None = None) -> Adam:
+    """Copy a state for all columns of the fit, or for all survivors."""
+    form = problem.form
+    survivors = None if kept is None else form.all_columns(kept)
+
+    def whole(array: NDArray[Any]) -> NDArray[Any]:
+        if kept is None:
+            return form.all_columns(array).copy()
+        spread = np.zeros(kept.size, array.dtype)
+        spread[kept] = array
+        return form.all_columns(spread)[survivors]
+
+    arrays = (state.parameters, state.first, state.second)
+    return Adam(*map(whole, arrays), epoch=state.epoch)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from calibration.errors import FitError
-from calibration.l0.forms import BLOCKS, keep_32_bits
+from calibration.l0.forms import BLOCKS, keep_32_bits, share_out
 
 __all__ = ["Layout", "Strips", "usable_threads"]
 
@@ -184,9 +184,7 @@ class Strips:
         """
         if self.threads == 1:
             return task(0, BLOCKS)
-        done = np.cumsum(np.bincount(self.block, minlength=BLOCKS))
-        wanted = done[-1] * np.arange(1, self.threads) / self.threads
-        cuts = [0, *np.searchsorted(done, wanted).tolist(), BLOCKS]
+        cuts = share_out(self.block, self.threads)
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(task, cuts[:-1], cuts[1:]))
         return None
@@ -219,11 +217,13 @@ class Strips:
         finest = row_values if self.gather is None else self.gather.T @ row_values
         return finest.take(self.pair_row)
 
-    def partials(self, weights: Floats) -> Floats:
-        """Give the sums of each block over the finest rows; see `Form.partials`."""
-        out = np.zeros((BLOCKS, self.n_finest))
-        out[self.pair_block, self.pair_row] = self._sums(weights)
-        return out
+    def pair_sums(self, weights: Floats) -> Floats:
+        """Give the partial sums; see `Form.pair_sums`."""
+        import calibration.l0.passes as passes  # noqa: PLR0402
+
+        partial = np.zeros(self.pair_row.size)
+        self.share_out(lambda lo, hi: passes.sums(self.layout, lo, hi, weights, partial))
+        return partial
 
     def combine(self, total: Floats) -> Floats:
         """Apply G to sums over the finest rows; see `Form.combine`."""
@@ -231,7 +231,15 @@ class Strips:
 
     def estimates(self, weights: Floats) -> Floats:
         """Give X w; see `Form.estimates`."""
-        return self.from_pairs(self._sums(weights))
+        return self.from_pairs(self.pair_sums(weights))
+
+    def all_blocks(self, partial: Floats) -> Floats:
+        """Give them back: every block is here."""
+        return partial
+
+    def all_columns(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Give them back: every column is here."""
+        return values
 
     def pull(self, row_values: Floats) -> Floats:
         """Give the transpose of X times a vector; see `Form.pull`."""
@@ -277,11 +285,10 @@ class Strips:
     def restrict(self, kept: Bools) -> Strips:
         """Give the form of fewer columns; see `Form.restrict`."""
         renumber = np.cumsum(kept) - 1
-        parts = [
-            (renumber[columns[inside]], self.pair_row[pair[inside]], values[inside])
-            for columns, pair, values in self._entries()
-            if (inside := kept[columns]) is not None
-        ]
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+        for columns, pair, values in self._entries():
+            inside = kept[columns]
+            parts.append((renumber[columns[inside]], self.pair_row[pair[inside]], values[inside]))
         columns, rows, values = (np.concatenate(part) for part in zip(*parts, strict=True))
         shape = (self.n_finest, int(np.count_nonzero(kept)))
         Z = sparse.csc_array((values, (rows, columns)), shape=shape)
@@ -296,6 +303,38 @@ class Strips:
             threads=self.threads,
         )
 
+    def part(self, lo: int, hi: int) -> tuple[Strips, Indices]:
+        """Give the form of some blocks; see `Form.part`."""
+        x = self.layout
+        groups = slice(x.block_group[lo], x.block_group[hi] + 1)
+        column, strip = x.group_column[groups], x.group_strip[groups]
+        columns, strips = slice(column[0], column[-1]), slice(strip[0], strip[-1])
+        rest = x.rest_start[columns.start : columns.stop + 1]
+        entries = slice(rest[0], rest[-1])
+        pairs = slice(*np.searchsorted(self.pair_block, (lo, hi)))
+        place, width = x.strip_at[strips], np.repeat(np.diff(column), np.diff(strip))
+        dense = slice(place.min(initial=x.dense.size), (place + width).max(initial=0))
+        layout = Layout(
+            block_group=np.clip(x.block_group, groups.start, groups.stop - 1) - groups.start,
+            group_column=column - columns.start,
+            group_strip=strip - strips.start,
+            strip_pair=x.strip_pair[strips] - np.int32(pairs.start),
+            strip_at=place - dense.start,
+            dense=x.dense[dense].copy(),
+            rest_start=rest - entries.start,
+            rest_pair=x.rest_pair[entries] - np.int32(pairs.start),
+            rest_value=x.rest_value[entries].copy(),
+        )
+        form = replace(
+            self,
+            layout=layout,
+            order=self.order[columns],
+            block=self.block[columns],
+            pair_block=self.pair_block[pairs],
+            pair_row=self.pair_row[pairs],
+        )
+        return form, np.arange(columns.start, columns.stop)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give the layout, the rows of its pairs, the order, and G."""
         found: dict[str, NDArray[Any]] = dict(self.layout._asdict())
@@ -303,13 +342,6 @@ class Strips:
         if self.gather is not None:
             found |= {f"gather_{n}": getattr(self.gather, n) for n in ("data", "indices", "indptr")}
         return found
-
-    def _sums(self, weights: Floats) -> Floats:
-        import calibration.l0.passes as passes  # noqa: PLR0402
-
-        partial = np.zeros(self.pair_row.size)
-        self.share_out(lambda lo, hi: passes.sums(self.layout, lo, hi, weights, partial))
-        return partial
 
     def _entries(self) -> Iterator[tuple[Indices, Indices, Floats]]:
         """Columns, pairs and values of the entries, block by block."""

@@ -55,7 +55,7 @@ ROOMS = {
     "fit": words("""l0 l0.arguments l0.attended l0.compiled l0.compiled_math l0.controls l0.device
               l0.device_gates l0.device_matrix l0.device_noise l0.forms l0.gates l0.laying_out
               l0.noise l0.objective l0.options l0.passes l0.phases l0.portable l0.problem l0.run
-              l0.state l0.strips select"""),
+              l0.shared l0.state l0.strips l0.team select"""),
     "files": ["publish_local_area"],
     "diagnostics": words("""evaluate identity checks plain_twins diagnostics diagnostics.causes
               diagnostics.headlines diagnostics.log diagnostics.relative diagnostics.rows

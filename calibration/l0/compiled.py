@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from calibration import rng
 from calibration.l0.gates import gate_threshold
 from calibration.l0.run import Run
-from calibration.l0.shared import Shared
+from calibration.l0.shared import SharedForm
 from calibration.l0.state import DECAYS, Rates
 from calibration.l0.strips import Strips
 
@@ -45,7 +45,9 @@ class CompiledGates:
     """
 
     def __init__(self, run: Run, rates: Rates) -> None:
-        form = run.problem.form.own if isinstance(run.problem.form, Shared) else run.problem.form
+        form = (
+            run.problem.form.own if isinstance(run.problem.form, SharedForm) else run.problem.form
+        )
         if not isinstance(form, Strips):
             raise TypeError(f"{type(form).__name__} is not a form for compiled loops")
         self._run, self._rates, self._form = run, rates, form

@@ -32,7 +32,7 @@ from calibration.l0.run import Run
 from calibration.l0.state import Adam
 from calibration.l0.team import Team
 
-__all__ = ["Shared", "share"]
+__all__ = ["SharedForm", "share"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -40,7 +40,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shared:
+class SharedForm:
     """The columns of one process; what it says of rows, it says of all columns.
 
     Parameters
@@ -66,7 +66,7 @@ class Shared:
     order: Indices | None
 
     @classmethod
-    def of(cls, own: Form, team: Team, places: Indices, order: Indices | None = None) -> Shared:
+    def of(cls, own: Form, team: Team, places: Indices, order: Indices | None = None) -> SharedForm:
         """Tell the other processes of a part, and hear of theirs.
 
         Parameters
@@ -79,7 +79,7 @@ class Shared:
 
         Returns
         -------
-        Shared
+        SharedForm
         """
         pair_row = team.gather(own.pair_row, "rows of pairs")
         return cls(own, team, pair_row, places, team.gather(places, "places"), order)
@@ -149,10 +149,10 @@ class Shared:
         down, up = np.logical_or.reduce(every.reshape(self.team.size, 2, -1))
         return down, up
 
-    def restrict(self, kept: Bools) -> Shared:
+    def restrict(self, kept: Bools) -> SharedForm:
         """Give the form of fewer columns; every process calls it for its own."""
         number = np.cumsum(self.all_columns(kept)) - 1
-        return Shared.of(self.own.restrict(kept), self.team, number[self.places[kept]])
+        return SharedForm.of(self.own.restrict(kept), self.team, number[self.places[kept]])
 
     def part(self, lo: int, hi: int) -> tuple[Form, Indices]:
         """Give the form of some of its own blocks; see `Form.part`."""
@@ -199,7 +199,7 @@ def share(run: Run, team: Team) -> Run:
     )
     cuts = share_out(whole.block, team.size)
     own, places = whole.form.part(cuts[team.rank], cuts[team.rank + 1])
-    problem = whole.of_columns(Shared.of(own, team, places, whole.form.order), places)
+    problem = whole.of_columns(SharedForm.of(own, team, places, whole.form.order), places)
     keyed = run.noise.keyed
     refit = run.refit
     if refit is not None:

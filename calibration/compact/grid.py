@@ -92,20 +92,14 @@ class GridMatrix:
     ) -> GridMatrix:
         """Lay out the matrix of some targets on the grid, without making it.
 
-        Parameters
-        ----------
-        measures : Measures
-            Of the signatures of the targets.
-        targets : sequence of Target
-            T targets, in the order of the rows.
-        geography : GeographyAssignment
-            Of a complete design, `assign(design="complete")`.
+        As `FactoredMatrix.of`, from the measures of the targets' signatures, with a geography
+        of a complete design: `assign(design="complete")`.
 
         Raises
         ------
         MatrixError, TargetError
-            If a record does not stand in every district exactly once; or as for
-            `FactoredMatrix.of`.
+            If a record does not stand in every district exactly once, or the three do not
+            belong together.
         """
         check_layout(measures, targets, geography)
         district, column = grid_of(geography)

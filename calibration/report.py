@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ from calibration.l0.run import Status
 from calibration.run_folder import read_meta, resume_command
 from calibration.run_options import RunOptions, Workspace
 from calibration.steps import Event, verify
+from calibration.target_database import TargetDatabase
 
 __all__ = ["Display", "open_run", "resume_options", "show_audit", "show_run"]
 
@@ -177,6 +179,7 @@ def show_run(state: RunState) -> None:
             console.print(f"fit ({name}): no penalty keeps within 2 % of the columns aimed at")
         if state.fits[name]["status"] != Status.CONVERGED.name:
             console.print(f"fit ({name}): {state.fits[name]['message']}")
+    _show_selection(console, state)
     _show_totals(console, state)
     _show_identity(console, state)
     console.print(f"run folder: {state.folder}")
@@ -206,6 +209,25 @@ def _aim(fit: Mapping[str, Any]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _show_selection(console: Console, state: RunState) -> None:
+    """Name the kinds of published totals that a selection left out."""
+    options, _ = resume_options(state.folder)
+    if not options.select:
+        return
+    database = TargetDatabase(state.folder / "artifacts" / "targets.db")
+    published = database.read(state.period, {*state.engine.inputs, *state.engine.outputs})
+    chosen = {target.name for target in options.selection.of(published)}
+    left = Counter((t.variable, t.domain, t.level) for t in published if t.name not in chosen)
+    kinds = (
+        f"{n} {variable}{f' by {domain}' if domain else ''} ({level})"
+        for (variable, domain, level), n in sorted(left.items())
+    )
+    console.print(
+        f"selection: {len(chosen)} of {len(published)} published totals are used; left out: "
+        f"{', '.join(kinds) or 'none'}"
+    )
 
 
 def _show_totals(console: Console, state: RunState) -> None:

@@ -123,21 +123,24 @@ class Selection:
         """
         every = list(targets)
         included = _matched(every, self.include, "include") if self.include else every
-        out = {id(target) for target in _matched(included, self.exclude, "exclude")}
+        among = " among those included" if self.include else ""
+        out = {id(target) for target in _matched(included, self.exclude, "exclude", among)}
         left = [target for target in included if id(target) not in out]
         if not left:
             raise TargetError(f"the selection leaves none of {len(every)} targets")
         return left
 
 
-def _matched(targets: Sequence[Target], rules: Iterable[Rule], kind: str) -> list[Target]:
+def _matched(
+    targets: Sequence[Target], rules: Iterable[Rule], kind: str, among: str = ""
+) -> list[Target]:
     """Give the targets that any of the rules matches."""
     taken: set[int] = set()
     for number, rule in enumerate(rules, start=1):
         found = {i for i, target in enumerate(targets) if rule.matches(target)}
         if not found and not rule.optional:
             raise TargetError(
-                f"{kind} rule {number} ({rule}) matches no target: {rule.hint(targets)}; "
+                f"{kind} rule {number} ({rule}) matches no target{among}: {rule.hint(targets)}; "
                 "mend it, or say optional: true"
             )
         taken |= found

@@ -19,6 +19,8 @@ import pytest
 from calibration import pipeline, toy
 from calibration.artifacts import STAGES
 from calibration.files import hash_file, read_npz, write_json, write_npz
+from calibration.geography import Level
+from calibration.report import open_run
 from calibration.run_folder import read_meta
 
 PROGRAM = Path(sys.executable).with_name("calibration")
@@ -176,6 +178,40 @@ def test_a_selection_that_fits_no_target_stops_a_run_before_it_begins(calibratio
         assert (ended.status, ended.out) == (1, "")
         assert said in ended.err
     assert not list((tmp_path / "runs").rglob("*.npz"))
+
+
+SOME = "include: [{variable: snap}, {geo_level: state}]\nexclude: [{variable: ssi, optional: true}]"
+
+
+def test_the_report_names_what_a_selection_left_out(calibration, own_run):
+    """Each kind of published total that has no part in the run, with how many there are."""
+    meta = read_meta(own_run)
+    assert "selection" not in calibration("show", own_run).out
+    meta["options"]["select"] = SOME  # what a run with the rules says of itself
+    write_json(own_run / "meta.json", meta)
+    (said,) = [s for s in calibration("show", own_run).out.splitlines() if "selection" in s]
+    published = toy.after("targets").inputs.targets
+    used, out_of = map(int, re.findall(r"(\d+) of (\d+) published", said)[0])
+    numbers = [int(n) for n in re.findall(r"(\d+) [a-z_]+", said.split("left out: ")[1])]
+    assert 0 < used < out_of <= len(published)
+    assert used + sum(numbers) == out_of
+    assert "adjusted_gross_income by tax_unit_is_filer (district)" in said
+    assert "(state)" not in said
+
+
+@pytest.mark.slow
+def test_a_run_with_a_selection_fits_what_was_selected(calibration, tmp_path):
+    """It ends well, with rows for the selected totals alone, and says what it left out."""
+    rules = tmp_path / "use.yaml"
+    rules.write_text(SOME)
+    ended = calibration("run", "--out", tmp_path / "runs", "--select", rules, "--clones", "2",
+                        "--records", "90")  # fmt: skip
+    assert ended.status == 0, ended.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    rows = open_run(folder).targets
+    assert all(row.variable == "snap" or row.level is Level.STATE for row in rows)
+    assert re.search(rf"targets, reachable +│ +\d+ of {len(rows)} ", ended.out)
+    assert "published totals are used; left out: " in ended.out
 
 
 def test_a_run_that_stops_in_a_step_says_how_to_go_on(calibration, data, tmp_path):

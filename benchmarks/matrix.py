@@ -6,9 +6,12 @@
 for the nation, 51 states and 436 districts. How long and how much memory to X, to its
 factored form, and, with 436 clones in a complete design, to its grid. The same at a
 sixteenth of the records; the ratio of CPU seconds per column says whether cost grows faster
-than the matrix. Values are synthetic: half of the measures are counts that a fifth of the
-records have, the rest amounts that a third has. Four of the measures count for two thirds of the
-columns, by draws of their own, as takeup has it; making those draws is not timed.
+than the matrix. It did when every measure and level had arrays for all columns: each was new
+memory, which the system clears page by page. `calibration.measures` works on blocks of 2^18
+columns, whose arrays the next block has again; a sixteenth is hardly more than one block.
+Values are synthetic: half of the measures are counts that a fifth of the records have, the rest
+amounts that a third has. Four of the measures count for two thirds of the columns, by draws of
+their own, as takeup has it; making those draws is not timed.
 
 *exact*: the toy country's records, repeated under new ids to 2,000, with 50 clones each in
 blocks drawn at random, simulated by the toy engine chunk by chunk. A tenth of the records as

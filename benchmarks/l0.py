@@ -3,7 +3,8 @@
     python -m benchmarks.l0 --size small|medium|large|complete [--record] [--peak]
 
 Both sides minimise the same sums (`L0Options.us_data`, beta .35, float32) over one matrix
-(`benchmarks.l0_matrix`): ours from its factors, l0-python from their product in CSR. At equal
+(`benchmarks.l0_matrix`): ours from its factors, or from the grid of a complete design,
+l0-python from their product in CSR. At equal
 parameters and noise their losses and gradients are compared first; how far they are apart is
 in the result. Then their epochs take turns in one process, and the medians of CPU seconds
 are compared; ours include the sums over rows, the loss and the noise. `--peak` fits in a
@@ -32,7 +33,6 @@ import numpy as np
 from benchmarks.l0_matrix import SIZES, Instance, make
 from benchmarks.machine import machine
 from calibration import rng
-from calibration.compact import FactoredMatrix
 from calibration.l0.compiled import CompiledGates
 from calibration.l0.options import L0Options
 from calibration.l0.problem import Problem
@@ -47,7 +47,7 @@ RESULTS = Path(__file__).parent / "results"
 def our_run(instance: Instance) -> Run:
     """Set up our side; the arrays of the instance are no longer needed then."""
     problem = Problem.build(
-        FactoredMatrix(instance.G, instance.Z),
+        instance.X,
         instance.t,
         w0=instance.w0,
         options=OPTIONS,

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from calibration.compact import FactoredMatrix, GridMatrix
+
 __all__ = ["SIZES", "Instance", "Size", "make"]
 
 DISTRICTS, STATES = 436, 51
@@ -51,10 +53,12 @@ SIZES = {
 class Instance:
     """One calibration problem in its factored form.
 
-    Z (F, C) by column, G (T, F) by row, targets t (T,), start weights w0 (C,), and
-    district (C,), by which columns are shared out over the blocks.
+    X in its compact form, which for a complete design is a grid; Z (F, C) by column, G (T, F)
+    by row, targets t (T,), start weights w0 (C,), and district (C,), by which columns are
+    shared out over the blocks.
     """
 
+    X: FactoredMatrix | GridMatrix
     Z: Any
     G: Any
     t: NDArray[np.float64]
@@ -87,8 +91,11 @@ def make(size: Size, seed: int = 1) -> Instance:
     effect = np.exp(0.3 * rng.standard_normal((STATES, len(BY_STATE)))).astype(np.float32)
     place = np.argsort(rng.random((size.records, DISTRICTS)), axis=1)[:, : size.clones]
     district = place.T.ravel().astype(np.int64)  # clone-major
-    Z = _cells(rng, base, effect, state[district], district)
+    Z, takes = _cells(rng, base, effect, state[district], district)
     G = _levels(state, size.every)
+    X = FactoredMatrix(G, Z)
+    if size.clones == DISTRICTS:
+        X = _grid(G, (base, effect, takes), state, district)
     w0 = 1000.0 / size.clones * np.exp(0.5 * rng.standard_normal(district.size))
     truth = (
         w0
@@ -97,7 +104,7 @@ def make(size: Size, seed: int = 1) -> Instance:
         ]
     )
     t = (G @ (Z @ truth)) * (1 + 0.02 * rng.standard_normal(G.shape[0]))
-    return Instance(Z, G, t, w0, district)
+    return Instance(X, Z, G, t, w0, district)
 
 
 def _base(rng: np.random.Generator, records: int) -> NDArray[np.float32]:
@@ -119,21 +126,42 @@ def _cells(
     effect: NDArray[np.float32],
     state: NDArray[np.int64],
     district: NDArray[np.int64],
-) -> Any:
-    """Put together Z by column, one clone of all records at a time."""
-    values, rows, counts, records = [], [], [], len(base)
+) -> tuple[Any, NDArray[np.bool_]]:
+    """Put together Z by column, one clone of all records at a time, and the flags (C, 3)."""
+    values, rows, counts, flags, records = [], [], [], [], len(base)
     for first in range(0, district.size, records):
         here = district[first : first + records]
         cell = base.copy()
         cell[:, BY_STATE] *= effect[state[first : first + records]]
-        cell[:, TAKEUP] *= rng.random((records, len(TAKEUP))) < 0.7
+        flags.append(rng.random((records, len(TAKEUP))) < 0.7)
+        cell[:, TAKEUP] *= flags[-1]
         record, variable = np.nonzero(cell)
         values.append(cell[record, variable])
         rows.append((variable * DISTRICTS + here[record]).astype(np.int32))
         counts.append(np.count_nonzero(cell, axis=1))
     start = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     shape = (VARIABLES * DISTRICTS, district.size)
-    return sparse.csc_array((np.concatenate(values), np.concatenate(rows), start), shape=shape)
+    Z = sparse.csc_array((np.concatenate(values), np.concatenate(rows), start), shape=shape)
+    return Z, np.concatenate(flags)
+
+
+def _grid(
+    G: Any,
+    values: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]],
+    state: NDArray[np.int64],
+    district: NDArray[np.int64],
+) -> GridMatrix:
+    """Lay out the same values as tables and bits: every record stands in every district."""
+    base, effect, takes = values
+    column = np.empty((DISTRICTS, len(base)), np.int32)
+    column[district, np.arange(district.size) % len(base)] = np.arange(district.size)
+    table = np.repeat(base.T[:, :, np.newaxis], STATES, axis=2)
+    table[list(BY_STATE)] *= effect.T[:, np.newaxis, :]
+    plane = np.full(VARIABLES, -1)
+    plane[list(TAKEUP)] = np.arange(len(TAKEUP))
+    bits = np.packbits(takes.T[:, column], axis=0, bitorder="little")
+    rest = sparse.csr_array((VARIABLES * DISTRICTS, district.size), dtype=np.float32)
+    return GridMatrix(G, table, state, column, plane, bits, rest)
 
 
 def _levels(state: NDArray[np.int64], every: int) -> Any:

@@ -102,12 +102,13 @@ def read_arguments(
         If anything is not finite, not positive where it must be, of the wrong length or
         type, or duplicated, or if no row is reachable.
     """
+    cells = getattr(X, "column", None)  # of a grid: whose strips recur from district to district
     if hasattr(X, "to_factored"):
         X = X.to_factored()
     factors = (X.G, X.Z) if hasattr(X, "G") and hasattr(X, "Z") else (None, _matrix(X))
     length, width = (int(size) for size in X.shape)
     blocks = _blocks(block, width)
-    form = _form(*factors, blocks, options, compiled=compiled, threads=threads)
+    form = _form(*factors, blocks, options, cells=cells, compiled=compiled, threads=threads)
     targets = _vector("t", t, length, "one target for each row of X")
     unreachable = _find_unreachable(form, targets)
     reachable = np.ones(length, dtype=bool)
@@ -152,6 +153,7 @@ def _form(
     block: Indices,
     options: L0Options,
     *,
+    cells: NDArray[np.integer] | None,
     compiled: bool | None,
     threads: int | None,
 ) -> Form:
@@ -167,7 +169,7 @@ def _form(
     from calibration.l0.strips import Strips, usable_threads
 
     threads = usable_threads() if threads is None else threads
-    return Strips.read(Z, block, gather=G, dtype=options.dtype, threads=threads)
+    return Strips.read(Z, block, gather=G, cells=cells, dtype=options.dtype, threads=threads)
 
 
 def _vector(name: str, given: ArrayLike, length: int, meaning: str) -> Floats:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calibration.l0.passes import WIDTH
 from calibration.rng_numba import compiled
 
-__all__ = ["groups", "islands", "pairs", "strips", "unpack"]
+__all__ = ["grid_order", "groups", "islands", "pairs", "strips", "unpack"]
 
 Indices = NDArray[np.int64]
 
@@ -60,6 +60,34 @@ def islands(start, rows, n_finest):
         if start[j] < start[j + 1]:
             out[j] = _root(parent, rows[start[j]])
     return out
+
+
+def grid_order(cells: NDArray[np.integer], block: Indices) -> tuple[Indices, Indices]:
+    """Give islands and order of a complete design: districts, one run of records after another.
+
+    Parameters
+    ----------
+    cells : (districts, records) array of integers
+        Column of each record in each district.
+    block : (C,) array of int64
+
+    Returns
+    -------
+    island : (C,) array of int64
+        A district, and a run of at most a group's width of the records of the block.
+    order : (C,) array of int64
+        Columns by block, run, district and record.
+    """
+    districts, records = cells.shape
+    district, record = np.empty(block.size, np.int64), np.empty(block.size, np.int64)
+    district[cells] = np.arange(districts)[:, np.newaxis]
+    record[cells] = np.arange(records)
+    here = np.zeros((int(block.max()) + 1, records), np.int64)
+    here[block, record] = 1
+    count = here.sum(axis=1)[block]  # records of the block
+    run = (np.cumsum(here, axis=1)[block, record] - 1) * -(-count // WIDTH) // count
+    island = run * districts + district
+    return island, np.lexsort((record, island, block))
 
 
 def groups(block: Indices, island: Indices, n_blocks: int) -> tuple[Indices, Indices]:
@@ -156,8 +184,45 @@ def _count(start, rows, order, first, last, counts, touched):
 
 
 @compiled()
+def _first_equal(words, per, s, width, place, table):
+    """Give the first strip whose numbers have the bits of those of strip s; s, if there is none."""
+    begin, end = place[s] * per, (place[s] + width[s]) * per
+    code = np.uint64(end - begin)
+    for i in range(begin, end):
+        code = (code ^ np.uint64(words[i])) * np.uint64(0x9E3779B97F4A7C15)
+    slot = np.int64(code >> np.uint64(20)) & (len(table) - 1)
+    while table[slot] >= 0:
+        other = table[slot]
+        i, shift = begin, place[other] * per - begin
+        if width[other] == width[s]:
+            while i < end and words[i] == words[i + shift]:
+                i += 1
+        if i == end:
+            return other
+        slot = (slot + 1) & (len(table) - 1)
+    table[slot] = s
+    return s
+
+
+@compiled()
+def _keep_once(dense, per, end, lo, hi, width, place, table):
+    """Put strips lo to hi - 1, the last, behind `end` or where equal ones are; give the new end."""
+    words = dense.view(np.uint32)
+    for s in range(lo, hi):
+        begin, equal = place[s], _first_equal(words, per, s, width, place, table)
+        if equal < s:
+            place[s] = place[equal]
+        else:
+            for i in range(width[s]):
+                dense[end + i] = dense[begin + i]
+            place[s] = end
+            end += width[s]
+    return end
+
+
+@compiled()
 def strips(start, rows, values, order, group_column, pair_of, block):
-    """Fill strips and rest.
+    """Fill strips and rest; a strip that equals an earlier one is put where that is.
 
     Parameters
     ----------
@@ -188,18 +253,22 @@ def strips(start, rows, values, order, group_column, pair_of, block):
             counts[r] = 0
     strip_pair = np.empty(group_strip[-1], np.int32)
     strip_at = np.empty(group_strip[-1], np.int64)
-    dense = np.zeros(size, values.dtype)
+    dense, per = np.empty(size, values.dtype), values.itemsize // 4
+    width = np.empty(group_strip[-1], np.int64)
+    table = np.full(1 << (np.int64(np.log2(len(width) + 1)) + 2), -1)  # strips by their bits
     rest_start = np.zeros(len(order) + 1, np.int64)
     rest_pair, rest_value = np.empty(rest, np.int32), np.empty(rest, values.dtype)
     place, at, e_rest = np.full(n_finest, -1, np.int64), 0, 0
     for g in range(n_groups):
         first, last = group_column[g], group_column[g + 1]
-        s = group_strip[g]
+        s, begin = group_strip[g], at
         n = _count(start, rows, order, first, last, counts, touched)
         for r in touched[:n]:
             if counts[r] >= _FILL * (last - first):
                 strip_pair[s], strip_at[s], place[r] = pair_of[block[first], r], at, at
-                at += last - first
+                width[s] = last - first
+                dense[at : at + width[s]] = 0
+                at += width[s]
                 s += 1
         for k in range(first, last):
             for e in range(start[order[k]], start[order[k] + 1]):
@@ -212,7 +281,8 @@ def strips(start, rows, values, order, group_column, pair_of, block):
             rest_start[k + 1] = e_rest
         for r in touched[:n]:
             counts[r], place[r] = 0, -1
-    return group_strip, strip_pair, strip_at, dense, rest_start, rest_pair, rest_value
+        at = _keep_once(dense, per, begin, group_strip[g], s, width, strip_at, table)
+    return group_strip, strip_pair, strip_at, dense[:at], rest_start, rest_pair, rest_value
 
 
 @compiled()

@@ -97,6 +97,8 @@ def _strip_sums(pair, place, dense, s, end, w, at, n, partial):
 @compiled()
 def _rest_sums(start, pair, value, first, n, w, at, partial):
     """Add the products of the other entries of n columns with w[at : at + n]."""
+    if start[first] == start[first + n]:
+        return
     for i in range(n):
         weight = w[at + i]
         for e in range(start[first + i], start[first + i + 1]):
@@ -121,6 +123,8 @@ def _strip_pull(pair, place, dense, s, end, values, q, n):
 @compiled()
 def _rest_pull(start, pair, value, first, n, values, q):
     """Add the pull of the other entries of n columns to q[:n]."""
+    if start[first] == start[first + n]:
+        return
     for i in range(n):
         total = q[i]
         for e in range(start[first + i], start[first + i + 1]):

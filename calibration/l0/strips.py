@@ -13,6 +13,12 @@ touch the same rows, so X is cut into *groups* of up to 512 neighbours, and in e
 Either alone would do. Strips alone cannot hold a matrix without islands; entries alone cost
 some ten times as much for each nonzero, as every one is looked up on its own.
 
+Equal strips are kept once. In a complete design, where every record stands in every district,
+most values depend on the record alone, or on record and state. There columns are ordered by
+(block, run of records, district, record), so that the strips of one district are those of the
+next, and what was a walk over all of Z stays in a near cache. This is why a grid needs no
+matrix product of its own.
+
 Sums are made by pairs of block and finest row, in the order of groups, and the pairs of a
 row are added in block order (`calibration.l0.forms.Form`). The columns of this form stand in its
 own order; `order` says which column of X each is.
@@ -104,7 +110,14 @@ class Strips:
 
     @classmethod
     def read(
-        cls, Z: Any, block: Indices, *, gather: Any = None, dtype: str = "float64", threads: int = 1
+        cls,
+        Z: Any,
+        block: Indices,
+        *,
+        gather: Any = None,
+        cells: NDArray[np.integer] | None = None,
+        dtype: str = "float64",
+        threads: int = 1,
     ) -> Strips:
         """Lay out a matrix.
 
@@ -114,6 +127,8 @@ class Strips:
             Duplicates are added and zeros dropped.
         block : (C,) array of int64
         gather : (T, F) sparse array or None
+        cells : (districts, records) array of integers or None
+            Column of Z of each record in each district, in a complete design.
         dtype : {"float64", "float32"}
         threads : int
 
@@ -131,8 +146,11 @@ class Strips:
         columns, n_finest = _clean(Z, dtype), int(Z.shape[0])
         if gather is not None:
             gather = sparse.csr_array(gather, dtype=np.float64)
-        island = build.islands(columns.indptr.astype(np.int64), columns.indices, n_finest)
-        order = np.argsort(block * (n_finest + 1) + island, kind="stable")
+        if cells is None:
+            island = build.islands(columns.indptr.astype(np.int64), columns.indices, n_finest)
+            order = np.argsort(block * (n_finest + 1) + island, kind="stable")
+        else:
+            island, order = build.grid_order(cells, block)
         return cls._arrange(
             columns, order, block=block[order], island=island[order], gather=gather, threads=threads
         )

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from calibration import rng
-from calibration.compact import FactoredMatrix
+from calibration.compact import FactoredMatrix, GridMatrix
 from calibration.errors import FitError
 from calibration.l0 import fit_l0
 from calibration.l0.compiled import CompiledGates
@@ -153,6 +153,50 @@ def test_a_compiled_epoch_is_a_plain_one(options, dtype):
         assert np.linalg.norm(ours - theirs) <= limit * np.linalg.norm(theirs)
     again = gate_objective(problem, np.asarray(run.gates.parameters, float), run.noise(2), options)
     assert gates.begin() == pytest.approx(again.loss, rel=100 * limit)
+
+
+def complete(records=700, districts=8):
+    """Make a grid: counts that depend on the record, amounts on the state, and takeup bits."""
+    h, d = np.arange(records), np.arange(districts)
+    state = d // 4
+    value = 1 + np.floor(9 * rng.uniform(0, "value", np.arange(5)[:, None, None], h[:, None], [0]))
+    value *= rng.uniform(0, "has", np.arange(5)[:, None, None], h[:, None], [0]) < 0.6
+    table = np.repeat(value, 2, axis=2)
+    table[3] *= [1.0, 2.0]
+    plane = np.array([-1, -1, -1, -1, 0])
+    takes = rng.uniform(0, "takes", d[:, None], h) < 0.7
+    clone = np.argsort(rng.uniform(0, "clone", d[:, None], h), axis=0)
+    column = (clone * records + h).astype(np.int32)
+    nation = sp.csr_array(np.ones((1, districts)))
+    G = sp.vstack([sp.kron(sp.identity(5), level) for level in (sp.identity(districts), nation)])
+    rest = sp.csr_array((5 * districts, column.size), dtype="f4")
+    bits = np.packbits(takes[None], axis=0, bitorder="little")
+    return GridMatrix(G.tocsr().astype("f4"), table.astype("f4"), state, column, plane, bits, rest)
+
+
+@pytest.mark.parametrize("by", ["record", "district"])
+def test_a_grid_keeps_equal_strips_once(by):
+    """Loss and slopes are those of the CSR of the grid to 1e-12, of a fraction of its numbers."""
+    grid = complete()
+    place = np.argsort(grid.column, axis=None)
+    district, record = np.divmod(place, grid.column.shape[1])
+    block = record * 4 // 700 if by == "record" else district * 64 // 8
+    t = 1e3 * (1 + np.arange(grid.shape[0]))
+    options = L0Options()
+    arguments = {"w0": exp(rng.uniform(0, "w0", place)), "options": options, "block": block}
+    shared = Problem.build(grid, t, **arguments)
+    written_out = Problem.build(grid.to_factored(), t, **arguments, compiled=True)
+    plain = Problem.build(grid.to_csr(), t, **arguments, compiled=False)
+    weights = np.ones(place.size) + shared.as_given(np.arange(place.size)) % 7
+    loss, slope = plain.misfit(weights)
+    found, pull = shared.misfit(weights[shared.form.order])
+    assert found == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(shared.as_given(pull), slope, rtol=1e-12, atol=1e-12)
+    kept, every = shared.form.layout.dense.size, written_out.form.layout.dense.size
+    assert kept < 0.6 * every
+    for lo, hi in ((0, 2), (2, 64)):
+        part, places = shared.form.part(lo, hi)
+        np.testing.assert_array_equal(part.pull(t), shared.pull(t)[places])
 
 
 SETTLED = L0Options(penalty=1e-4, epochs=200, refit_epochs=60, log_every=25)

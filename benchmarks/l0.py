@@ -8,8 +8,9 @@ l0-python from their product in CSR. At equal
 parameters and noise their losses and gradients are compared first; how far they are apart is
 in the result. Then their epochs take turns in one process, and the medians of CPU seconds
 are compared; ours include the sums over rows, the loss and the noise. `--peak` fits in a
-process without l0-python and gives its largest memory, matrix included. `--record` writes
-`benchmarks/results/l0_SIZE.json`.
+process without l0-python and gives its largest memory, matrix included. `--processes 2` times
+epochs that two processes share against those of one, by the clock, so it needs as many free
+cores. `--record` writes `benchmarks/results/l0_SIZE.json`, or `l0_SIZE_processes.json`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import argparse
 import datetime as dt
 import gc
 import json
+import multiprocessing
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,9 @@ from calibration.l0.compiled import CompiledGates
 from calibration.l0.options import L0Options
 from calibration.l0.problem import Problem
 from calibration.l0.run import Run, start_run
+from calibration.l0.shared import share
 from calibration.l0.state import Rates
+from calibration.l0.team import Team
 
 EPOCHS = {"small": (40, 20), "medium": (20, 7), "large": (10, 1), "complete": (10, 1)}
 OPTIONS = L0Options.us_data(penalty=1e-4, epochs=1000, dtype="float32")
@@ -157,16 +163,70 @@ def peak(size: str) -> dict[str, float]:
     return {"peak_gb": round(most, 2), "alone_cpu_seconds": statistics.median(seconds)}
 
 
+def shared(size: str, processes: int) -> dict[str, Any]:
+    """Give seconds by the clock for an epoch, alone and shared out over processes."""
+    seconds = {number: _together(size, number) for number in (1, processes)}
+    return {
+        "processes": processes,
+        "seconds_alone": seconds[1],
+        "seconds_shared": seconds[processes],
+        "ratio": seconds[1] / seconds[processes],
+    }
+
+
+def _together(size: str, processes: int) -> float:
+    """Start the processes, and hear from the first."""
+    start = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        reader, writer = start.Pipe(duplex=False)
+        rendezvous = (Path(folder) / "rendezvous").as_uri()
+        members = [
+            start.Process(target=_member, args=((rank, processes), size, rendezvous, writer))
+            for rank in range(processes)
+        ]
+        for member in members:
+            member.start()
+        writer.close()
+        seconds = reader.recv()
+        for member in members:
+            member.join()
+    return seconds
+
+
+def _member(place: tuple[int, int], size: str, rendezvous: str, answer: Connection) -> None:
+    """Work on a share of the columns; the first process tells its median."""
+    import torch.distributed as dist
+
+    rank, processes = place
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=processes)
+    with Team(distributed=True) as team:
+        run = share(our_run(make(SIZES[size])), team)
+        gates = CompiledGates(run, Rates.of(OPTIONS.learning_rate, OPTIONS.epochs, "constant"))
+        seconds = []
+        for _ in range(1 + EPOCHS[size][0]):
+            begun = time.perf_counter()
+            gates.begin()
+            gates.end()
+            seconds.append(time.perf_counter() - begun)
+    dist.destroy_process_group()
+    if rank == 0:
+        answer.send(statistics.median(seconds[1:]))  # the first one compiles
+
+
 def main() -> None:
     """Measure, print, and record if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, required=True)
     parser.add_argument("--peak", action="store_true", help="memory alone, without l0-python")
+    parser.add_argument("--processes", type=int, help="time epochs that so many share")
     parser.add_argument("--record", action="store_true", help="write the results file")
     asked = parser.parse_args()
     if asked.peak:
         sys.stdout.write(json.dumps(peak(asked.size)) + "\n")
-        return
+        return None
+    if asked.processes:
+        found = {"size": asked.size, "threads": 1} | shared(asked.size, asked.processes)
+        return _tell(found, f"l0_{asked.size}_processes.json" if asked.record else None)
     alone = subprocess.run(
         [sys.executable, "-m", "benchmarks.l0", "--size", asked.size, "--peak"],
         check=True,
@@ -175,13 +235,18 @@ def main() -> None:
     )
     result = {"size": asked.size, "beta": OPTIONS.temperature, "threads": 1}
     result |= json.loads(alone.stdout) | compare(asked.size)
+    return _tell(result, f"l0_{asked.size}.json" if asked.record else None)
+
+
+def _tell(result: dict[str, Any], file: str | None) -> None:
+    """Print a result with what it was measured on, and write it if there is a file."""
     result = {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in result.items()}
     result |= {"load": [round(x, 1) for x in os.getloadavg()], "machine": machine()}
     result |= {"date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
     text = json.dumps(result, indent=2) + "\n"
     sys.stdout.write(text)
-    if asked.record:
-        (RESULTS / f"l0_{asked.size}.json").write_text(text, encoding="utf-8")
+    if file:
+        (RESULTS / file).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5s  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5a, h5d, h5g, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from calibration.dataset import Dataset
@@ -176,18 +177,28 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str], int]:
 
 
 # h5py's low-level interface: on hundreds of short columns the other one takes twice as long.
+# Asking HDF5 about a type takes longer than the read, so each type is asked about once.
 
-
-def _values(stored: h5d.DatasetID) -> NDArray[Any]:
-    values: NDArray[Any] = np.empty(stored.shape, dtype=stored.dtype)
-    stored.read(h5s.ALL, h5s.ALL, values)
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+_STRING = h5t.py_create(h5py.string_dtype())
 
 
 def _text(attribute: h5a.AttrID) -> str:
-    text: NDArray[Any] = np.empty((), dtype=attribute.dtype)
-    attribute.read(text)
+    text: NDArray[Any] = np.empty((), dtype=h5py.string_dtype())
+    attribute.read(text, _STRING)
     return text.item().decode()
+
+
+def _values(stored: h5d.DatasetID) -> NDArray[Any]:
+    kind, dtype = _kind(stored.get_type().encode())
+    values: NDArray[Any] = np.empty(stored.shape, dtype=dtype)
+    stored.read(h5s.ALL, h5s.ALL, values, kind)
+    return np.char.decode(values, "utf-8") if dtype.kind == "S" else values
+
+
+@cache
+def _kind(encoded: bytes) -> tuple[h5t.TypeID, np.dtype[Any]]:
+    kind = h5t.decode(encoded)
+    return kind, kind.dtype
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Measure the forest against quantile-forest: CPU seconds, and how good the draws are.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.qrf [--donors 20000] [--seed 4] [--record]
+    OMP_NUM_THREADS=1 python -m benchmarks.qrf [--donors 20000] [--seed 4] [--record [NAME]]
 
 Donors and receivers come from `benchmarks.known_law`: 10 predictors, a chain of 70 targets.
 Targets 0, 23, 46 and 69 are imputed, each given the predictors and the *true* targets
@@ -54,7 +54,7 @@ TARGETS = (0, 23, 46, 69)
 DRAWS = 5
 GRID = np.linspace(1 / 11, 10 / 11, 10)
 FINE = (np.arange(100) + 0.5) / 100  # the same law, hardly cut
-RESULTS = Path(__file__).parent / "results" / "qrf.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def ours(X: Floats, y: Floats, R: Floats) -> tuple[list[Floats], float]:
@@ -182,7 +182,13 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=4, help="of the law; options were chosen on 0 to 3"
     )
-    parser.add_argument("--record", action="store_true", help="write the results file")
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="qrf",
+        metavar="NAME",
+        help="write the results file, qrf.json or that of another name",
+    )
     asked = parser.parse_args()
     chain = Chain(seed=asked.seed)
     donors = chain.sample(asked.donors, np.random.default_rng(10))
@@ -221,7 +227,7 @@ def main() -> None:
     text = json.dumps(_rounded(result), indent=2) + "\n"
     sys.stdout.write(text)
     if asked.record:
-        RESULTS.write_text(text, encoding="utf-8")
+        RESULTS.joinpath(f"{asked.record}.json").write_text(text, encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The code of a step is what it can run, and the commit is this package's own."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -188,6 +189,46 @@ def test_the_record_of_a_wheel_comes_first(package, monkeypatch):
     )
     assert (package / "__init__.py").exists()
     assert commit() == "ab" * 20
+
+
+STATEMENTS = """\
+import calibration.low, numpy as np
+from calibration import (
+    alone,  # why (and a comma, here)
+    middle as m,
+)
+def f():
+    if True: pass
+    from calibration.sub import part; part.Z
+\timport calibration.top as top
+from calibration.low import(X)
+imports = "important from nowhere import nothing"
+"""
+
+
+def test_import_statements_are_found_in_every_form():
+    """In parentheses, with comments, renamed, several to a line, inside functions."""
+    assert set(provenance._imported_names(STATEMENTS)) == {
+        *("calibration.low", "numpy", "calibration", "calibration.alone", "calibration.middle"),
+        *("calibration.sub", "calibration.sub.part", "calibration.top", "calibration.low.X"),
+    }
+
+
+def parsed(text):
+    """Name what is imported, by Python's own parser: the slow twin."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_no_import_of_the_package_is_missed():
+    """What the parser finds in every module, the search in its text finds."""
+    texts = [path.read_text("utf-8") for path in provenance._PACKAGE.rglob("*.py")]
+    assert len(texts) > 100
+    for text in texts:
+        assert set(parsed(text)) <= set(provenance._imported_names(text))
 
 
 # -- the real steps ----------------------------------------------------------------------

@@ -147,7 +147,8 @@ def _named(module: str) -> tuple[tuple[str, ...], tuple[Path, ...]]:
 
 
 _IMPORT = re.compile(
-    r"""^[ \t]*(?: from [ ]+ (?P<package>[\w.]+) [ ]+ import \b (?P<names> [ ]*\((?:[^)\#]|\#.*)*\) | .* )
+    r"""^[ \t]*(?: from [ ]+ (?P<package> [\w.]+) [ ]+ import \b
+                   (?P<names> [ ]* \( (?: [^)\#] | \#.* )* \) | .* )
               | import [ ] (?P<modules> .* ) )""",
     re.MULTILINE | re.VERBOSE,
 )

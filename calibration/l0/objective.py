@@ -93,7 +93,8 @@ def gate_objective(
     s = 1.0 / (1.0 + odds)
     stretched = s * (zeta - gamma)
     stretched += gamma
-    gates = np.clip(stretched, 0.0, 1.0)
+    gates = np.maximum(stretched, 0.0)
+    np.minimum(gates, 1.0, out=gates)
     weights = size * gates
     loss, pull = problem.misfit(weights)
     if options.l2 and options.l2_on == "gated":

@@ -121,7 +121,7 @@ class Adam:
         change += epsilon
         np.divide(self.first, change, out=change)
         change *= rates.step[self.epoch]
-        self.parameters = (self.parameters - change).astype(self.parameters.dtype)
+        self.parameters = (self.parameters - change).astype(self.parameters.dtype, copy=False)
         self.epoch += 1
 
 

@@ -17,7 +17,9 @@ their own, as takeup has it; making those draws is not timed.
 blocks drawn at random, simulated by the toy engine chunk by chunk. A tenth of the records as
 well; what full size would take is an extrapolation, and called one.
 
-Every measurement runs in a process of its own, with one thread. `--record` writes
+Every measurement runs in a process of its own, with one thread, the larger and the smaller
+size in turn, five times each; medians, and for the ratio the least and the most as well. What
+varies is the time in which the system finds pages for a gigabyte of results. `--record` writes
 `benchmarks/results/matrix.json`.
 """
 
@@ -27,6 +29,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -48,6 +51,7 @@ from calibration.measures import Measures, place, scatter
 from calibration.targets import Target, sort_targets
 
 Ints = NDArray[np.int64]
+ROUNDS = 5
 
 RESULTS = Path(__file__).parent / "results" / "matrix.json"
 STATES, DISTRICTS, MEASURES, TARGETS = 51, 436, 31, 15_000
@@ -180,13 +184,38 @@ def exact(records: int, clones: int) -> dict[str, float]:
     }
 
 
-def measured(*call: str) -> dict[str, float]:
+def once(*call: str) -> dict[str, float]:
     """Run one measurement in a new process."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--one", *call]
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    found = json.loads(said.stdout)
-    return {k: v if isinstance(v, int) else float(f"{v:.3g}") for k, v in found.items()}
+    return json.loads(said.stdout)
+
+
+def in_turn(
+    large: tuple[str, ...], small: tuple[str, ...]
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Run two measurements in turn: medians of both, and how cost per column grows."""
+    rounds = [(once(*large), once(*small)) for _ in range(ROUNDS)]
+    full, part = (
+        {name: _rounded(statistics.median(run[name] for run in runs)) for name in runs[0]}
+        for runs in zip(*rounds, strict=True)
+    )
+    per_column = [[run["cpu_seconds"] / run["columns"] for run in pair] for pair in rounds]
+    ratios = [whole / little for whole, little in per_column]
+    return (
+        full,
+        part,
+        {
+            "growth_of_cpu_per_column": _rounded(statistics.median(ratios)),
+            "least_growth": _rounded(min(ratios)),
+            "most_growth": _rounded(max(ratios)),
+        },
+    )
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.3g}")
 
 
 def all_assembly() -> dict[str, object]:
@@ -195,23 +224,21 @@ def all_assembly() -> dict[str, object]:
         "of": f"{MEASURES} measures, {STATES} states, {DISTRICTS} districts"
     }
     for form, clones in (("csr", "430"), ("factored", "430"), ("grid", "436")):
-        full = measured("assembly", form, "12000", clones)
-        part = measured("assembly", form, "750", clones)
-        per_column = [run["cpu_seconds"] / run["columns"] for run in (full, part)]
-        growth = float(f"{per_column[0] / per_column[1]:.3g}")
-        result[form] = {"full": full, "sixteenth": part, "growth_of_cpu_per_column": growth}
+        sizes = ("12000", clones), ("750", clones)
+        full, part, growth = in_turn(*(("assembly", form, *size) for size in sizes))
+        result[form] = {"full": full, "sixteenth": part} | growth
     return result
 
 
 def all_exact() -> dict[str, object]:
     """2,000 records with 50 clones, and a tenth of the records."""
-    full, part = measured("exact", "2000", "50"), measured("exact", "200", "50")
-    per_column = [run["cpu_seconds"] / run["columns"] for run in (full, part)]
+    full, part, growth = in_turn(("exact", "2000", "50"), ("exact", "200", "50"))
+    per_column = full["cpu_seconds"] / full["columns"]
     return {
         "full": full,
         "tenth": part,
-        "growth_of_cpu_per_column": float(f"{per_column[0] / per_column[1]:.3g}"),
-        "extrapolated_cpu_minutes_12000_x_430": float(f"{per_column[0] * 5_160_000 / 60:.2g}"),
+        **growth,
+        "extrapolated_cpu_minutes_12000_x_430": float(f"{per_column * 5_160_000 / 60:.2g}"),
     }
 
 

@@ -224,7 +224,10 @@ def _adam(b, gradient, at, n, rates):
 
 @compiled(fastmath={"contract"})
 def _step(b, q, first, n, moments, second, weights, slopes, prices, rates):
-    """Turn the pull q into gradients and move theta, in b[0], and log alpha, in b[3 W]."""
+    """Turn the pull q into gradients and move theta, in b[0], and log alpha, in b[3 W].
+
+    Once it is used, q holds exponentials: a loop that takes them does nothing else.
+    """
     penalty, threshold, gated, ungated = prices[0], prices[1], prices[2], prices[3]
     one = rates.dtype.type(1)
     for row in range(2):
@@ -237,15 +240,17 @@ def _step(b, q, first, n, moments, second, weights, slopes, prices, rates):
         b[6 * _W + i] = b[6 * _W + i] * b[7 * _W + i]
     if ungated != 0:
         for i in range(n):
-            size = exp(b[i])
-            b[6 * _W + i] += ungated * size * size
+            q[i] = exp(b[i])
+        for i in range(n):
+            b[6 * _W + i] += ungated * q[i] * q[i]
     slope = slopes[first : first + n]
     for i in range(n):
         b[7 * _W + i] *= slope[i]
     for i in range(n):
-        shut = exp(threshold - b[3 * _W + i])
-        p = one / (one + shut)
-        b[7 * _W + i] += penalty * (shut * p * p)
+        q[i] = exp(threshold - b[3 * _W + i])
+    for i in range(n):
+        p = one / (one + q[i])
+        b[7 * _W + i] += penalty * (q[i] * p * p)
     _adam(b, 6 * _W, 0, n, rates)
     _adam(b, 7 * _W, 3 * _W, n, rates)
     for row in range(2):

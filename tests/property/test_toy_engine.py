@@ -165,6 +165,10 @@ NEVER = {
     ("is_disabled", "refundable_ctc_limit"),
     ("is_disabled", "refundable_ctc"),
     ("is_disabled", "ctc"),
+    # no deduction moves the EITC, so it drops out of the difference of two laws, but for rounding
+    ("is_disabled", "charitable_deduction_tax_expenditure"),
+    ("is_disabled", "salt_deduction_tax_expenditure"),
+    ("is_disabled", "qualified_business_income_deduction_tax_expenditure"),
 }
 
 

@@ -91,7 +91,8 @@ def build_matrix(
         If a variable, a threshold, an input or a level is missing, or a measure stands in
         two spellings: a value that cannot be computed is an error, never a zero.
     FileError
-        If workers have no folder for temporary files in common.
+        If what workers share cannot be written or read, as when they have no folder for temporary
+        files in common.
     """
     geography = clones.geography
     check_rows(targets)

@@ -47,10 +47,10 @@ def sent(handle):
     return pickle.loads(pickle.dumps(handle))  # noqa: S301  (packed here)
 
 
-def build(state, **options):
+def build(state, clones=None, **options):
     """Build the rows of people and of SNAP: one measure that gathers, others that do not."""
     some = [t for t in state.targets if t.variable in {"person_count", "snap"}]
-    return build_matrix(state.clones, some, w0=state.matrix.w0, **options).X
+    return build_matrix(clones or state.clones, some, w0=state.matrix.w0, **options).X
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +131,9 @@ def test_kept_chunks_are_found_by_another_build(state, tmp_path):
     wages = state.clones.dataset["employment_income"] + 1
     richer = state.clones.dataset.with_columns("person", {"employment_income": wages})
     executor = KeepingExecutor(tmp_path, code="1")
-    build_matrix(replace(state.clones, dataset=richer), state.targets[:1], w0=state.matrix.w0,
-                 executor=executor, chunk=50)  # fmt: skip
+    build(state, clones=replace(state.clones, dataset=richer), executor=executor, chunk=50)
     assert executor.kept == 0
+    assert executor.done == first.done
 
 
 def test_a_worker_that_cannot_read_says_what_to_do(state, tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_worker_that_cannot_read_says_what_to_do(state, tmp_path, monkeypatch)
         build(state, executor=Sender(elsewhere))
 
 
-def test_a_full_folder_is_one_clear_error(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path):
     """Where nothing can be written, the error names the place."""
     with pytest.raises(FileError, match="gone"), shared(1, tmp_path / "gone"):
         pass
@@ -160,8 +160,28 @@ def test_a_damaged_file_is_noticed(tmp_path, cut):
     """A file that lacks its end, wherever, is an error and never another value."""
     with shared({"a": np.arange(1000), "b": np.ones(10)}, tmp_path) as handle:
         handle.path.write_bytes(handle.path.read_bytes()[:cut])
-        with pytest.raises(FileError, match="worker cannot read"):
+        with pytest.raises(FileError, match="damaged"):
             sent(handle).get()
+
+
+def test_a_damaged_pickle_is_noticed(tmp_path):
+    """Whatever bit of its head is turned over: the same value, or an error that names the file."""
+    values = {"a": np.arange(1000), "b": np.ones(10)}
+    with shared(values, tmp_path) as handle:
+        whole = handle.path.read_bytes()
+        refused = 0
+        for place in range(0, 300, 3):
+            found = bytearray(whole)
+            found[place] ^= 1 << place % 8
+            handle.path.write_bytes(found)
+            try:
+                value = sent(handle).get()
+            except FileError as error:
+                assert str(handle.path) in str(error)  # noqa: PT017  (either is right)
+                refused += 1
+            else:
+                assert key_of(value) == handle.key
+        assert refused > 50
 
 
 def test_a_changed_value_is_noticed(tmp_path):

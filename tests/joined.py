@@ -115,7 +115,7 @@ def errors(several):
 
 
 def _error(change):
-    both = {name: change.pop(name) for name in ("checkpoint",) if name in change}
+    both = change.pop("both", {})
     arguments = given(options=replace(SETTLED, epochs=60), compiled=False) | both
     if rank() == 1:
         arguments |= change

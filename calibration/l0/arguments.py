@@ -102,9 +102,9 @@ def read_arguments(
         If anything is not finite, not positive where it must be, of the wrong length or
         type, or duplicated, or if no row is reachable.
     """
-    cells = getattr(X, "column", None)  # of a grid: whose strips recur from district to district
-    if hasattr(X, "to_factored"):
-        X = X.to_factored()
+    cells = None
+    if hasattr(X, "to_factored"):  # a grid: its strips recur from district to district
+        cells, X = X.column, X.to_factored()
     factors = (X.G, X.Z) if hasattr(X, "G") and hasattr(X, "Z") else (None, _matrix(X))
     length, width = (int(size) for size in X.shape)
     blocks = _blocks(block, width)

@@ -301,9 +301,10 @@ def share_out(block: Indices, owners: int) -> list[int]:
     list of int
         First block of each owner, and 64.
     """
-    done = np.cumsum(np.bincount(block, minlength=BLOCKS))
-    wanted = done[-1] * np.arange(1, owners) / owners
-    return [0, *np.searchsorted(done, wanted).tolist(), BLOCKS]
+    count = np.bincount(block, minlength=BLOCKS)
+    middle = np.cumsum(count) - count / 2  # of each block: it belongs to whom that falls
+    wanted = count.sum() * np.arange(1, owners) / owners
+    return [0, *np.searchsorted(middle, wanted).tolist(), BLOCKS]
 
 
 def keep_32_bits(x: Floats) -> Floats:

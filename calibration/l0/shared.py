@@ -6,12 +6,14 @@
 
 All else in an epoch belongs to single columns: pull, gates, noise, Adam's step. Processes own
 runs of neighbouring blocks, so the gathered partial sums stand in the order in which one process
-has them, and the fit has equal bits for any number of processes. Every process knows every
-loss, so all take the same decisions. Parameters are gathered for a result or a checkpoint,
-which is thus that of the whole fit and can be resumed by any number of processes.
+has them, and the fit has equal bits for any number of processes (of compiled loops: on like
+processors). Every process knows every loss, so all take the same decisions. Parameters are
+gathered for a result or a checkpoint, which is thus that of the whole fit and can be resumed by
+any number of processes.
 
 X is read and laid out whole by every process, which then keeps its part: this is the
-largest memory that a process needs, and what it needs from then on is shared out.
+largest memory that a process needs, and what it needs from then on is shared out. (Strips that
+several blocks have in common are held by each owner.)
 
 Axes: as in `calibration.l0.forms`; C and P are those of this process where nothing else is said.
 """
@@ -26,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import FitError
+from calibration.files import hash_arrays
 from calibration.l0.forms import BLOCKS, Form, share_out
 from calibration.l0.noise import keyed_noise
 from calibration.l0.run import Run
@@ -187,14 +190,17 @@ def share(run: Run, team: Team) -> Run:
     if team.size > BLOCKS:
         raise FitError(f"{team.size} processes share {BLOCKS} blocks; start at most {BLOCKS}")
     if run.options.controlled:
-        raise FitError("controls of weights run in one process; leave out distributed=True")
+        raise FitError(
+            "controls of weights run in one process: leave out bounds on weights and a price by "
+            "norm, or distributed=True"
+        )
     whole, signature = run.problem, run.problem.signature()
     team.require_equal(
         {
             "problem": signature,
             "options": json.dumps(run.options.facts(), sort_keys=True),
             "noise": run.noise.name(),
-            "checkpoint to resume": f"{run.gates.epoch} {run.refit and run.refit.epoch}",
+            "checkpoint to resume": hash_arrays(run.checkpoint().arrays()),
         }
     )
     cuts = share_out(whole.block, team.size)

@@ -159,12 +159,21 @@ class Checkpoint:
     noise: str
 
     def save(self, path: Path) -> None:
-        """Write an `.npz` that holds the arrays and, as JSON text, the facts.
+        """Write an `.npz` of its arrays.
 
         Parameters
         ----------
         path : Path
             Written whole or not at all.
+        """
+        write_npz(Path(path), self.arrays())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Give all of it: the arrays and, as JSON text, the facts.
+
+        Returns
+        -------
+        dict of str to ndarray
         """
         facts = {
             "version": _VERSION,
@@ -180,8 +189,7 @@ class Checkpoint:
                 facts["epochs"] |= {phase: state.epoch}
                 for name in ("parameters", "first", "second"):
                     arrays[f"{phase}_{name}"] = getattr(state, name)
-        arrays["facts"] = np.array(json.dumps(facts, sort_keys=True))
-        write_npz(Path(path), arrays)
+        return arrays | {"facts": np.array(json.dumps(facts, sort_keys=True))}
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

@@ -149,7 +149,7 @@ class Team:
             if error is None:
                 self._notice("the end")
             elif not self._told:
-                with suppress(RuntimeError):  # of torch, if the others are gone
+                with suppress(FitError):  # if the others are gone
                     self._notice("an error", error=f"{type(error).__name__}: {error}")
         finally:
             dist.destroy_process_group(self._group)
@@ -184,7 +184,14 @@ class Team:
 
         self._told = True  # if this does not come to its end
         every = np.empty((self.size, own.size), own.dtype)
-        dist.all_gather(list(torch.from_numpy(every)), torch.from_numpy(own), group=self._group)
+        parts = list(torch.from_numpy(every))
+        try:
+            dist.all_gather(parts, torch.from_numpy(own), group=self._group)
+        except RuntimeError as error:
+            raise FitError(
+                f"process {self.rank} of {self.size} lost the others ({str(error)[:200]}); see "
+                "what they say, and go on from the last checkpoint"
+            ) from error
         self._told = False
         return every
 

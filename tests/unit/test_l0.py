@@ -16,7 +16,7 @@ from calibration import rng
 from calibration.errors import FileError, FitError
 from calibration.l0 import fit_l0
 from calibration.l0.arguments import EMPTY, WRONG_SIGN
-from calibration.l0.forms import BLOCKS
+from calibration.l0.forms import BLOCKS, share_out
 from calibration.l0.gates import (
     gate_noise,
     gate_threshold,
@@ -1024,6 +1024,13 @@ def test_last_bits_of_the_inputs_do_not_matter():
     same_bits(plain, near)
     far = fit_l0(X, t, w0=w0 * (1 + 1e-6), group=group, options=options)
     assert (far.weights != plain.weights).any()
+
+
+@pytest.mark.parametrize("owners", [1, 2, 3, 32, 64])
+def test_equal_blocks_are_shared_out_equally(owners):
+    """Nobody has two more than another, and with 64 owners everybody has one."""
+    cuts = share_out(np.repeat(np.arange(BLOCKS), 5), owners)
+    assert np.ptp(np.diff(cuts)) <= (0 if BLOCKS % owners == 0 else 1)
 
 
 def test_sparse_and_dense_forms_give_equal_bits():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -302,3 +303,10 @@ def test_a_compiled_fit_that_diverges_keeps_its_last_good_state():
     assert result.status is Status.DIVERGED
     assert np.isfinite(result.weights).all()
     assert f"infinite after epoch {result.epochs}; worst rows: " in result.message
+
+
+def test_a_table_may_have_a_column_of_any_name():
+    """Even of one that other forms of X have as an attribute."""
+    X = pd.DataFrame({"column": [1.0, 0.0], "G": [0.0, 2.0], "other": [1.0, 1.0]})
+    fits = [fit_l0(X, [3.0, 4.0], options=L0Options(epochs=5), compiled=c) for c in (True, False)]
+    assert all(fit.weights.shape == (3,) for fit in fits)

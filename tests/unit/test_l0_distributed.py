@@ -38,6 +38,7 @@ def alone(changes, **more):
 TABLE = rng.uniform(1, "gate", np.arange(1, 31)[:, None], np.arange(1200))
 SHORT = L0Options(epochs=30, refit=False)
 FEW = replace(joined.SETTLED, penalty=0.02, epochs=120, refit_epochs=5)
+FIRST = replace(joined.SETTLED, epochs=60)  # as `joined.errors` has them
 BY_TWO = [
     changed(),
     changed("float32"),
@@ -166,18 +167,32 @@ def test_a_process_that_dies_leaves_nobody_waiting():
     """Torch tells the others that the connection is gone."""
     first, second = joined.together(2, joined.errors, [{"observe": joined.die}])
     assert second == "is gone"
-    assert isinstance(first[0], RuntimeError)
+    assert isinstance(first[0], FitError)
+    assert str(first[0]).startswith("process 0 of 2 lost the others (")
+    assert "go on from the last checkpoint" in str(first[0])
+
+
+def test_processes_that_resume_different_fits_are_refused(tmp_path):
+    """Of the same problem, options and epoch, but not with the same parameters."""
+    fit = alone({"options": FIRST, "compiled": False}, observe=lambda step: step.epoch == 25)
+    moved = replace(fit.checkpoint.gates, parameters=fit.checkpoint.gates.parameters + 1e-9)
+    paths = tmp_path / "one.npz", tmp_path / "other.npz"
+    fit.checkpoint.save(paths[0])
+    replace(fit.checkpoint, gates=moved).save(paths[1])
+    change = {"both": {"resume": paths[0]}, "resume": paths[1]}
+    for (answer,) in joined.together(2, joined.errors, [change]):
+        assert "process 1 of 2 has another checkpoint to resume than process 0" in str(answer)
 
 
 def test_ctrl_c_in_one_process_stops_all_and_loses_nothing(tmp_path):
     """All end the epoch; the first writes the checkpoint, which one process can go on from."""
     path = tmp_path / "fit.npz"
-    change = {"observe": joined.interrupt, "checkpoint": path}
+    change = {"observe": joined.interrupt, "both": {"checkpoint": path}}
     for (answer,) in joined.together(2, joined.errors, [change]):
         assert isinstance(answer, KeyboardInterrupt)
         assert f"resume={str(path)!r}" in str(answer)
     assert Checkpoint.load(path).gates.epoch == 50
-    changes = {"options": replace(joined.SETTLED, epochs=60), "compiled": False}
+    changes = {"options": FIRST, "compiled": False}
     same_bits(alone(changes), alone(changes, resume=path))
 
 
